@@ -20,7 +20,11 @@ MUST = (
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, "-m", "build", "--outdir", folder, "."], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "build", "--outdir", folder, "."],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         wheel = next(Path(folder).glob("*.whl"))
         sdist = next(Path(folder).glob("*.tar.gz"))
         in_wheel = set(zipfile.ZipFile(wheel).namelist())
@@ -40,7 +44,12 @@ def main() -> None:
             "import widgetkit.widgets as w; assert w.Scatter._esm; "
             "print('wheel imports:', widgetkit.__version__)"
         )
-        subprocess.run([sys.executable, "-c", code], check=True, cwd=folder, env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin"})
+        subprocess.run(
+            [sys.executable, "-c", code],
+            check=True,
+            cwd=folder,
+            env={"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin"},
+        )
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB, {len(in_wheel)} files")
 
 

@@ -20,7 +20,9 @@ PEAK = (
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("notebook", nargs="?", default=REPO / "notebooks" / "01-quickstart.ipynb", type=Path)
+    arguments.add_argument(
+        "notebook", nargs="?", default=REPO / "notebooks" / "01-quickstart.ipynb", type=Path
+    )
     arguments.add_argument("--output", default=REPO / "output", type=Path)
     arguments.add_argument("--most-mb", type=int, default=None)
     options = arguments.parse_args()

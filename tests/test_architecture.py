@@ -52,7 +52,9 @@ def imports(path: Path, name: str) -> dict[str, bool]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
                 continue
-            inner = top and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+            inner = top and not isinstance(
+                child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+            )
             targets: list[str] = []
             if isinstance(child, ast.Import):
                 targets = [a.name for a in child.names]
@@ -61,7 +63,9 @@ def imports(path: Path, name: str) -> dict[str, bool]:
                 if child.level:
                     up = package.split(".")[: len(package.split(".")) - child.level + 1]
                     base = ".".join([*up, base] if base else up)
-                targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in child.names]
+                targets = [
+                    f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in child.names
+                ]
             for target in targets:
                 if target.split(".")[0] == "widgetkit" and target in known:
                     found[target] = found.get(target, False) or top
@@ -91,7 +95,9 @@ def test_imports_point_downwards() -> None:
 
 
 def test_no_module_is_in_a_cycle() -> None:
-    graph = {n: [t for t, top in imports(p, n).items() if top and t != n] for n, p in modules().items()}
+    graph = {
+        n: [t for t, top in imports(p, n).items() if top and t != n] for n, p in modules().items()
+    }
     state: dict[str, int] = {}
 
     def visit(name: str, trail: list[str]) -> None:
@@ -110,7 +116,9 @@ def test_no_module_is_in_a_cycle() -> None:
 
 def loaded_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=REPO, check=True
+    )
     return set(done.stdout.split())
 
 
@@ -118,7 +126,9 @@ def test_import_widgetkit_loads_nothing_heavy() -> None:
     assert loaded_after("import widgetkit") == set()
 
 
-@pytest.mark.parametrize("name", ["store", "tiles", "extraction", "analysis", "explain", "session", "figures"])
+@pytest.mark.parametrize(
+    "name", ["store", "tiles", "extraction", "analysis", "explain", "session", "figures"]
+)
 def test_a_room_loads_nothing_heavy_until_used(name: str) -> None:
     assert loaded_after(f"import widgetkit.{name}") == set()
 
@@ -133,8 +143,9 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 def test_every_view_describes_itself() -> None:
-    from widgetkit import widgets
     from widgetkit.widgets.base import View
+
+    from widgetkit import widgets
 
     views = [getattr(widgets, name) for name in widgets.__all__ if name != "explore"]
     views = [view for view in views if isinstance(view, type)]
@@ -160,7 +171,11 @@ def test_nothing_unpickles_or_evaluates_a_file() -> None:
                     wrong.append(f"{name}:{node.lineno} calls {called}")
                 for keyword in node.keywords:
                     said = ast.unparse(keyword.value)
-                    if (keyword.arg, said) in {("allow_pickle", "True"), ("weights_only", "False"), ("shell", "True")}:
+                    if (keyword.arg, said) in {
+                        ("allow_pickle", "True"),
+                        ("weights_only", "False"),
+                        ("shell", "True"),
+                    }:
                         wrong.append(f"{name}:{node.lineno} {keyword.arg}={said}")
     assert not wrong, "\n".join(wrong)
 
@@ -180,8 +195,13 @@ def test_no_machine_path_in_the_project() -> None:
     wrong = []
     for name in filter(None, listed.stdout.decode().split("\0")):
         path = REPO / name
-        if path.suffix in {".png", ".gif", ".zip", ".svs", ".npy", ".parquet", ".webp"} or not path.is_file():
+        if (
+            path.suffix in {".png", ".gif", ".zip", ".svs", ".npy", ".parquet", ".webp"}
+            or not path.is_file()
+        ):
             continue
         text = path.read_text(encoding="utf-8", errors="ignore")
-        wrong += [f"{name}: {p}" for p in here if f" {p}" in text or f'"{p}' in text or f"'{p}" in text]
+        wrong += [
+            f"{name}: {p}" for p in here if f" {p}" in text or f'"{p}' in text or f"'{p}" in text
+        ]
     assert not wrong, wrong

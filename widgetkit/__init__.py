@@ -54,7 +54,17 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from widgetkit import analysis, errors, explain, figures, session, store, testing, tiles, widgets
+    from widgetkit import (
+        analysis,
+        errors,
+        explain,
+        figures,
+        session,
+        store,
+        testing,
+        tiles,
+        widgets,
+    )
     from widgetkit.demos import demo
     from widgetkit.extraction import Preprocess, extract, import_features, layers
     from widgetkit.session import Selection, Session

@@ -12,7 +12,9 @@ from widgetkit.errors import WidgetkitError
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit 1 with one line when something is wrong."""
-    parser = argparse.ArgumentParser(prog="widgetkit", description="Look at what an image model has learned.")
+    parser = argparse.ArgumentParser(
+        prog="widgetkit", description="Look at what an image model has learned."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     info = commands.add_parser("info", help="say what a store holds")
@@ -35,10 +37,14 @@ def _info(options: argparse.Namespace) -> int:
     from widgetkit.store import open as open_store
 
     store = open_store(options.store)
-    print(f"{store.path}: {len(store)} tiles from {store.tiles['source'].nunique()} sources, id {store.id}")
+    print(
+        f"{store.path}: {len(store)} tiles from {store.tiles['source'].nunique()} sources, id {store.id}"
+    )
     for layer in store.layers.values():
         grid = "x".join(map(str, layer.grid)) or "one vector a tile"
-        print(f"  {layer.name}: {layer.channels} channels, {grid}{', signed' if layer.signed else ''}")
+        print(
+            f"  {layer.name}: {layer.channels} channels, {grid}{', signed' if layer.signed else ''}"
+        )
     return 0
 
 

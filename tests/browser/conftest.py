@@ -38,15 +38,26 @@ def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 
 @pytest.fixture
-def open_notebook(browser: Any, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Callable[..., Notebook]]:
+def open_notebook(
+    browser: Any, lab: Lab, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Notebook]]:
     """``open_notebook([cell, ...])`` -> the notebook, open, its cells run."""
     contexts = []
 
-    def start(cells: Sequence[str], *, run: bool = True, width: int = 1500, height: int = 1100, **options: Any) -> Notebook:
+    def start(
+        cells: Sequence[str],
+        *,
+        run: bool = True,
+        width: int = 1500,
+        height: int = 1100,
+        **options: Any,
+    ) -> Notebook:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         safe = "".join(c if c.isalnum() else "-" for c in request.node.name)
-        notebook = Notebook(context.new_page(), lab, lab.notebook(f"{safe}-{len(contexts)}.ipynb", cells)).open()
+        notebook = Notebook(
+            context.new_page(), lab, lab.notebook(f"{safe}-{len(contexts)}.ipynb", cells)
+        ).open()
         if run:
             notebook.run_all()
         return notebook

@@ -47,7 +47,9 @@ def free_port() -> int:
 class Lab:
     """One Jupyter server in a folder of its own."""
 
-    def __init__(self, folder: Path, *, app: str = "lab", env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, app: str = "lab", env: dict[str, str] | None = None
+    ) -> None:
         self.root = folder / "root"
         self.root.mkdir(parents=True)
         settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
@@ -74,7 +76,11 @@ class Lab:
             command.append("--LabApp.expose_app_in_browser=True")
         self._log = self.log.open("wb")
         self.process = subprocess.Popen(
-            command, stdout=self._log, stderr=subprocess.STDOUT, env=os.environ | own, start_new_session=True
+            command,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | own,
+            start_new_session=True,
         )
 
     @property
@@ -94,7 +100,11 @@ class Lab:
 
     def notebook(self, name: str, cells: Sequence[str]) -> str:
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
-        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(book, self.root / name)
         return name
 
@@ -112,7 +122,12 @@ class Lab:
         self.wait()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
 

@@ -1,0 +1,96 @@
+"""Captions: sentences that say what a figure shows, from the session's own state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from widgetkit._version import __version__
+
+if TYPE_CHECKING:
+    from widgetkit.session import Session
+
+Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer"]
+
+
+def count(number: int, noun: str) -> str:
+    """``1 tile``, ``2,000 tiles``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def data_sentence(session: Session) -> str:
+    """How many tiles of how many sources, and the layer. Names no source and no patient."""
+    store = session.store
+    slides = store.tiles["slide" if "slide" in store.tiles else "source"].nunique()
+    return f"{count(len(store), 'tile')} from {count(int(slides), 'source')}; activations of layer {session.layer}."
+
+
+def selection_sentence(session: Session) -> str:
+    """What is selected and how it was chosen."""
+    chosen = session.selection.count
+    if not chosen:
+        return "Nothing is selected."
+    share = 100 * chosen / max(1, len(session.store))
+    kind = dict(session.selection.how).get("kind", "")
+    made = f", chosen by {kind}" if kind else ""
+    return f"Selected: {count(chosen, 'tile')} ({share:.1f} %{made})."
+
+
+def projection_sentence(session: Session) -> str:
+    projection = session.projection
+    if projection is None:
+        return "No projection has been computed."
+    trust = np.asarray(projection.trust, dtype=float)
+    kept = (
+        f"; neighbours kept: median {np.nanmedian(trust):.2f}" if np.isfinite(trust).any() else ""
+    )
+    return f"Projection: {str(projection.method).upper()} of pooled activations, seed {projection.seed}{kept}."
+
+
+def clustering_sentence(session: Session) -> str:
+    clustering = session.clustering
+    if clustering is None:
+        return "No clustering has been computed."
+    k = len(clustering.names)
+    return f"Clusters: {clustering.method}, {count(k, 'cluster')}, seed {clustering.seed}."
+
+
+def caption(
+    session: Session,
+    kind: Kind,
+    *,
+    rule: str = "",
+    color_by: str = "cluster",
+    extra: Sequence[str] = (),
+) -> str:
+    """The caption of one kind of figure, as plain sentences.
+
+    ``rule`` is the sentence that says how the shown tiles were chosen (see ``session.ranked``).
+    Patient identifiers and source names are never part of it.
+    """
+    opening = {
+        "scatter": f"Map of tile embeddings, coloured by {color_by}.",
+        "gallery": "Tiles of the selection."
+        if session.selection.count
+        else "Tiles of the whole set.",
+        "maps": "Activation maps over their tiles, on one shared colour scale.",
+        "clusters": "Composition of the selection against the rest.",
+        "summary": "Summary of the selection.",
+        "explorer": "a, Map of tile embeddings; b, activation maps over tiles, on one shared colour scale; "
+        "c, composition of the selection against the rest.",
+    }[kind]
+    sentences = [opening]
+    if kind in ("scatter", "explorer"):
+        sentences.append(projection_sentence(session))
+    if kind in ("scatter", "clusters", "explorer", "maps"):
+        sentences.append(clustering_sentence(session))
+    sentences += [
+        selection_sentence(session),
+        *([rule] if rule else []),
+        *extra,
+        data_sentence(session),
+    ]
+    sentences.append(f"Store {str(session.store.id)[:12]}; widgetkit {__version__}.")
+    return " ".join(s if s.endswith(".") else f"{s}." for s in sentences)
