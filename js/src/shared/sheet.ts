@@ -66,31 +66,3 @@ export async function decodeSheet(bytes: Uint8Array, info: SheetInfo): Promise<P
 export function release(picture: Picture | null): void {
   if (picture && "close" in picture) picture.close();
 }
-
-/** Bytes of a binary trait or buffer, whatever view ipywidgets gives. */
-export function asBytes(value: unknown): Uint8Array {
-  if (value instanceof Uint8Array) return value;
-  if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (ArrayBuffer.isView(value)) {
-    return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
-  }
-  return new Uint8Array(0);
-}
-
-/** Little-endian uint32 numbers; a view may start at any byte, so they are read one by one. */
-export function asUint32(value: unknown): Uint32Array {
-  const bytes = asBytes(value);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const out = new Uint32Array(Math.floor(bytes.length / 4));
-  for (let i = 0; i < out.length; i++) out[i] = view.getUint32(4 * i, true);
-  return out;
-}
-
-/** Little-endian uint16 numbers. */
-export function asUint16(value: unknown): Uint16Array {
-  const bytes = asBytes(value);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const out = new Uint16Array(Math.floor(bytes.length / 2));
-  for (let i = 0; i < out.length; i++) out[i] = view.getUint16(2 * i, true);
-  return out;
-}

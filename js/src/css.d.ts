@@ -1,0 +1,5 @@
+declare module "*.css" {
+  /** Minified text of the style sheet. */
+  const text: string;
+  export default text;
+}

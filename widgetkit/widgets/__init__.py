@@ -1,0 +1,54 @@
+"""The views. Each is loaded when its name is first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# public name -> module that defines it
+_PUBLIC = {
+    "ClusterPanel": "widgetkit.widgets.clusters",
+    "Explorer": "widgetkit.widgets.explorer",
+    "Gallery": "widgetkit.widgets.gallery",
+    "MapViewer": "widgetkit.widgets.maps",
+    "PlotlyScatter": "widgetkit.widgets.plotly_scatter",
+    "Scatter": "widgetkit.widgets.scatter",
+    "SelectionSummary": "widgetkit.widgets.summary",
+    "View": "widgetkit.widgets.base",
+    "explore": "widgetkit.widgets.explorer",
+}
+
+__all__ = [
+    "ClusterPanel",
+    "Explorer",
+    "Gallery",
+    "MapViewer",
+    "PlotlyScatter",
+    "Scatter",
+    "SelectionSummary",
+    "View",
+    "explore",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'widgetkit.widgets' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
+
+
+if TYPE_CHECKING:
+    from widgetkit.widgets.base import View
+    from widgetkit.widgets.clusters import ClusterPanel
+    from widgetkit.widgets.explorer import Explorer, explore
+    from widgetkit.widgets.gallery import Gallery
+    from widgetkit.widgets.maps import MapViewer
+    from widgetkit.widgets.plotly_scatter import PlotlyScatter
+    from widgetkit.widgets.scatter import Scatter
+    from widgetkit.widgets.summary import SelectionSummary

@@ -1,0 +1,254 @@
+"""What every view shares: its session, its error strip, its words and its figure."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import anywidget
+import traitlets as t
+
+from widgetkit.errors import InvalidInput, WidgetkitError, near
+from widgetkit.widgets import wire
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from widgetkit.session import Session
+    from widgetkit.store import ActivationStore
+
+    SessionLike = Session | ActivationStore | str | os.PathLike[str]
+
+log = logging.getLogger(__name__)
+
+STATIC = Path(__file__).parent / "static"
+
+#: A handler of one kind of message from the browser: its content and its buffers.
+Handler = Callable[[Mapping[str, Any], list[bytes]], None]
+FigureKind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer"]
+
+_MODES = ("replace", "add", "subtract", "intersect")
+
+
+def as_session(what: SessionLike) -> Session:
+    """The session itself, or a new one over a store or over the store at a path.
+
+    Raises
+    ------
+    InvalidInput
+        It is none of the three.
+    """
+    from widgetkit.session import Session
+    from widgetkit.store import ActivationStore
+
+    if isinstance(what, Session):
+        return what
+    if isinstance(what, ActivationStore):
+        return Session(what)
+    if isinstance(what, (str, os.PathLike)):
+        return Session(ActivationStore.open(what))
+    raise InvalidInput(
+        f"A view shows a Session, an ActivationStore or the path of one; got {type(what).__name__}."
+    )
+
+
+def mode_of(content: Mapping[str, Any]) -> Literal["replace", "add", "subtract", "intersect"]:
+    """How a gesture joins the selection; ``InvalidInput`` for an unknown word."""
+    mode = content.get("mode", "replace")
+    if mode not in _MODES:
+        raise InvalidInput(f"Unknown selection mode {mode!r:.40}. {near(str(mode), _MODES)}")
+    return mode  # type: ignore[no-any-return]
+
+
+def raises_under_test() -> bool:
+    """Whether an error of a callback is raised again after it was shown.
+
+    ipywidgets swallows exceptions of callbacks. A user sees ours in the error strip; a test has
+    to fail, so they pass through under pytest and with ``WIDGETKIT_RAISE=1`` in the environment
+    (``WIDGETKIT_RAISE=0`` keeps them in the strip under pytest, too).
+    """
+    wanted = os.environ.get("WIDGETKIT_RAISE")
+    if wanted is not None:
+        return wanted not in ("", "0")
+    return "PYTEST_CURRENT_TEST" in os.environ
+
+
+class View(anywidget.AnyWidget):
+    """Base of the views.
+
+    A subclass sets ``_esm``, ``figure_kind`` and, where the browser talks to it, ``_handlers``;
+    it subscribes to session events with :meth:`_on` and writes the words of :meth:`describe`.
+
+    Parameters
+    ----------
+    session : Session, ActivationStore, str or path
+        What to show. A store or a path gets a session of its own.
+    """
+
+    #: Which function of :mod:`widgetkit.figures` draws this view.
+    figure_kind: ClassVar[FigureKind]
+
+    #: Shown in the strip above the view; empty = no strip. The browser clears it on dismissal.
+    error = t.Unicode("").tag(sync=True)
+    #: Accessible name of the view: the first line of :meth:`describe`.
+    label = t.Unicode("").tag(sync=True)
+    #: The running job as ``{"key", "title", "done", "total"}``, or ``{}``.
+    job: t.Dict[str, Any] = t.Dict().tag(sync=True)
+
+    def __init__(self, session: SessionLike, **traits: Any) -> None:
+        self.session: Session = as_session(session)
+        self._unsubscribe: list[Callable[[], None]] = []
+        super().__init__(**traits)
+        self._on("error", self._session_error)
+        self._on("job", self._session_job)
+
+    # -- session -----------------------------------------------------------------------
+    def _on(self, event: str, callback: Callable[[Any], None]) -> None:
+        """Call ``callback(payload)`` at each ``event`` of the session, until :meth:`close`."""
+
+        def guarded(*payload: Any) -> None:
+            self._guard(callback, payload[0] if payload else None)
+
+        self._unsubscribe.append(self.session.observe(event, guarded))
+
+    def _session_error(self, problem: Any) -> None:
+        self.error = _words(problem)
+
+    def _session_job(self, job: Any) -> None:
+        self.job = _job_state(job)
+
+    # -- errors ------------------------------------------------------------------------
+    def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Run ``work``; an exception is shown in the error strip (and raised under test)."""
+        try:
+            work(*arguments)
+        except Exception as problem:
+            self.error = _words(problem)
+            # Not exc_info for ours: the message is for the user and says it all.
+            log.warning(
+                "%s: %s",
+                type(self).__name__,
+                type(problem).__name__,
+                exc_info=not isinstance(problem, WidgetkitError),
+            )
+            if raises_under_test():
+                raise
+
+    # -- messages from the browser -----------------------------------------------------
+    def _handlers(self) -> dict[str, Handler]:
+        """Handlers by the ``kind`` of the message; a subclass adds its own."""
+        return {"cancel": self._cancel}
+
+    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+        self._guard(self._dispatch, content, buffers)
+        super()._handle_custom_msg(content, buffers)
+
+    def _dispatch(self, content: Any, buffers: Any) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        handlers = self._handlers()
+        if kind not in handlers:
+            raise InvalidInput(
+                f"{type(self).__name__} knows no message {kind!r:.40}. {near(str(kind), handlers)}"
+            )
+        handlers[kind](content, wire.as_bytes(buffers or ()))
+
+    def _cancel(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
+        self.session.jobs.cancel(str(content.get("key", "")))
+
+    # -- words -------------------------------------------------------------------------
+    def describe(self) -> str:
+        """What the view shows, as stable text: for screen readers, tests and notebooks."""
+        raise TypeError(f"{type(self).__name__} must say what it shows: define describe().")
+
+    def _relabel(self) -> None:
+        self.label = self.describe().partition("\n")[0]
+
+    def __repr__(self) -> str:
+        # Never the traits: ipywidgets would turn megabytes of bytes into text.
+        return f"<{type(self).__name__}: {self.describe().partition(chr(10))[0]}>"
+
+    # -- figure ------------------------------------------------------------------------
+    def _figure_options(self) -> dict[str, Any]:
+        """Keyword arguments of this view's function in :mod:`widgetkit.figures`."""
+        return {}
+
+    def _caption_options(self) -> dict[str, Any]:
+        """Keyword arguments of :func:`widgetkit.figures.caption`."""
+        return {}
+
+    def figure(self, *, width_mm: float = 180.0, height_mm: float | None = None) -> Figure:
+        """What the view shows as a matplotlib figure of this size in millimetres."""
+        from widgetkit import figures
+
+        return self._draw(figures.FigureSpec(width_mm=width_mm, height_mm=height_mm))
+
+    def _draw(self, spec: Any) -> Figure:
+        from widgetkit import figures
+
+        draw: Callable[..., Figure] = getattr(figures, self.figure_kind)
+        return draw(self.session, spec, **self._figure_options())
+
+    def caption(self) -> str:
+        """Plain sentences that say what the figure shows; nothing in it names a patient."""
+        from widgetkit import figures
+
+        return figures.caption(self.session, self.figure_kind, **self._caption_options())
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        width_mm: float = 180.0,
+        height_mm: float | None = None,
+        dpi: float = 300.0,
+    ) -> Path:
+        """Write the figure as ``.png``, ``.svg`` or ``.pdf``, the caption in its metadata.
+
+        Parameters
+        ----------
+        path : path
+            The suffix chooses the format.
+        width_mm, height_mm : float
+            Size on paper; a height of None takes what the content needs.
+        dpi : float
+            Of PNG, and of the rasterised points inside SVG and PDF.
+
+        Raises
+        ------
+        InvalidInput
+            Unknown suffix, a size out of range, or a folder that does not exist.
+        """
+        from widgetkit import figures
+
+        spec = figures.FigureSpec(width_mm=width_mm, height_mm=height_mm, dpi=dpi)
+        return figures.save(self._draw(spec), path, spec=spec, caption=self.caption())
+
+    # -- end ---------------------------------------------------------------------------
+    def close(self) -> None:
+        """Stop following the session and leave the page. The session lives on."""
+        for unsubscribe in self._unsubscribe:
+            unsubscribe()
+        self._unsubscribe.clear()
+        super().close()
+
+
+def _words(problem: Any) -> str:
+    """Message of an error for the strip: ours as they are, others with their class."""
+    if problem is None:
+        return ""
+    if isinstance(problem, WidgetkitError) or not isinstance(problem, BaseException):
+        return str(problem)
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _job_state(job: Any) -> dict[str, Any]:
+    """The ``job`` trait of a job event; ``{}`` when nothing runs."""
+    if job is None:
+        return {}
+    state = job if isinstance(job, Mapping) else vars(job)
+    if state.get("status", "running") not in ("running", "queued"):
+        return {}
+    return {name: state[name] for name in ("key", "title", "done", "total") if name in state}
