@@ -1,0 +1,71 @@
+"""plotly charts that are private, small on the wire, and survive a page reload.
+
+Three traps of ``FigureWidget`` are closed here, so that no view meets them: its "Share chart"
+button uploads the data (switched off); int64 arrays and 2-D arrays cross as JSON (32-bit only); and
+it keeps only the state it was constructed with when a page is reloaded (:func:`settle` renews it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+#: plotly's buttons that make no sense for us, and the one that sends data away.
+CONFIG = {
+    "showSendToCloud": False,
+    "sendData": False,
+    "displaylogo": False,
+    "plotlyServerURL": "",
+    "displayModeBar": "hover",
+    "responsive": True,
+}
+FONT = 11
+
+
+def text(value: object) -> str:
+    """Text for plotly, which reads a subset of HTML: angle brackets and ampersands are escaped."""
+    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def array(values: Any) -> np.ndarray:
+    """An array that crosses in binary: 32-bit numbers."""
+    found = np.asarray(values)
+    if found.dtype.kind in "iub":
+        return found.astype(np.int32)
+    return found.astype(np.float32)
+
+
+def layout(**changes: Any) -> dict[str, Any]:
+    """The layout all charts share: small, quiet, transparent, so that it suits dark and light pages."""
+    base: dict[str, Any] = {
+        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        "font": {"size": FONT, "color": "#7a7a7a"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "hoverlabel": {"font": {"size": FONT}},
+        "transition": {"duration": 0},
+    }
+    return base | changes
+
+
+def figure_widget(data: Iterable[Any], layout_: dict[str, Any]) -> Any:
+    """A FigureWidget, complete from construction, that offers no upload."""
+    import plotly.graph_objects as go
+
+    figure = go.FigureWidget(data=list(data), layout=layout_)
+    figure._config = dict(CONFIG)
+    return figure
+
+
+def settle(figure: Any) -> None:
+    """Make what the figure shows now what a reloaded page will show.
+
+    plotly copies data and layout into the widget's synced state once, at construction; later changes
+    travel as messages that a page opened afterwards never sees.
+    """
+    with figure.hold_trait_notifications():
+        figure._widget_data = deepcopy(figure._data)
+        figure._widget_layout = deepcopy(figure._layout_obj._props)

@@ -1,0 +1,222 @@
+"""The Explorer: every view over one session, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import ipywidgets as widgets
+
+from widgetkit.errors import InvalidInput
+from widgetkit.widgets.clusters import ClusterPanel
+from widgetkit.widgets.controls import button, choice, escape
+from widgetkit.widgets.gallery import Gallery
+from widgetkit.widgets.maps import MapViewer
+from widgetkit.widgets.panel import Panel
+from widgetkit.widgets.plotly_scatter import PlotlyScatter
+from widgetkit.widgets.scatter import Scatter
+from widgetkit.widgets.summary import SelectionSummary
+
+if TYPE_CHECKING:
+    from widgetkit.widgets.base import SessionLike
+
+FORMATS = ("pdf", "svg", "png")
+
+
+class Explorer(Panel):
+    """Scatter, maps, gallery, clusters and summary of one session, linked.
+
+    Selecting in any view updates all others. The bar on top chooses the layer, undoes and redoes,
+    saves and restores named selections, and saves any view as a figure.
+
+    Parameters
+    ----------
+    source : Session, ActivationStore or path
+        A store gets a session of its own.
+    model : torch.nn.Module, optional
+        The network that made the store; maps that need gradients or forward passes use it.
+    scatter : "webgl" or "plotly"
+        "plotly" for front-ends without WebGL and canvas.
+
+    Attributes
+    ----------
+    session, scatter, maps, gallery, clusters, summary
+        The parts; each works alone as well.
+    """
+
+    figure_kind = "explorer"
+
+    def __init__(
+        self,
+        source: SessionLike,
+        model: Any = None,
+        *,
+        scatter: Literal["webgl", "plotly"] = "webgl",
+    ) -> None:
+        if scatter not in ("webgl", "plotly"):
+            raise InvalidInput(f"scatter={scatter!r}: choose 'webgl' or 'plotly'.")
+        super().__init__(_with_model(source, model))
+        session = self.session
+        self.scatter: Scatter | PlotlyScatter = (
+            Scatter(session) if scatter == "webgl" else PlotlyScatter(session)
+        )
+        self.maps = MapViewer(session)
+        self.gallery = Gallery(session)
+        self.clusters = ClusterPanel(session)
+        self.summary = SelectionSummary(session)
+        self.parts = {
+            "explorer": self,
+            "scatter": self.scatter,
+            "maps": self.maps,
+            "gallery": self.gallery,
+            "clusters": self.clusters,
+            "summary": self.summary,
+        }
+        self._message = widgets.HTML()
+        self._history = widgets.HTML()
+        column = widgets.Layout(display="flex", flex_flow="column", min_width="0")
+        self.children = [
+            self._bar(),
+            self._message,
+            self.error_strip,
+            self.summary,
+            widgets.GridBox(
+                [
+                    widgets.Box([self.scatter], layout=column),
+                    widgets.Box([self.maps], layout=column),
+                    widgets.Box([self.gallery], layout=column),
+                    widgets.Box([self.clusters], layout=column),
+                ],
+                layout=widgets.Layout(
+                    # two columns where the page has room for them, one elsewhere
+                    grid_template_columns="repeat(auto-fit, minmax(min(100%, 460px), 1fr))",
+                    grid_gap="12px",
+                ),
+            ),
+            widgets.Accordion([self._history], titles=("History, as Python",), selected_index=None),
+        ]
+        self.listen("layer", lambda *_: self._show_layer())
+        self.listen("history", lambda *_: self._show_history())
+        self.listen("named", lambda *_: self._show_named())
+        self._show_layer()
+        self._show_named()
+        self._show_history()
+
+    # -- the bar ---------------------------------------------------------------------------
+    def _bar(self) -> Any:
+        act, session = self.guard, self.session
+        names = list(session.store.layers)
+        self._layer = choice("Layer", names, session.layer, width="220px")
+        self._layer.observe(lambda change: act(self._choose_layer)(change["new"]), "value")
+        self._undo = button("Undo", "Undo the last step (Ctrl+Z in the scatter)", act(session.undo))
+        self._redo = button("Redo", "Redo (Ctrl+Shift+Z in the scatter)", act(session.redo))
+        self._named = choice("", [("saved selections", "")], "", width="170px")
+        self._named.observe(lambda change: act(self._restore)(change["new"]), "value")
+        self._name = widgets.Text(
+            placeholder="name",
+            layout=widgets.Layout(width="110px"),
+            tooltip="Name of the selection",
+        )
+        self._kind = choice("Figure", list(self.parts), "explorer", width="150px")
+        self._format = choice("", FORMATS, "pdf", width="64px")
+        self._width = widgets.BoundedFloatText(
+            180.0, min=10.0, max=2000.0, step=1.0, description="mm",
+            style={"description_width": "initial"}, layout=widgets.Layout(width="96px"),
+            tooltip="Width of the figure in millimetres",
+        )  # fmt: skip
+        return widgets.HBox(
+            [
+                self._layer,
+                self._undo,
+                self._redo,
+                button("Clear", "Select nothing (Escape)", act(session.clear)),
+                button("Invert", "Select what is not selected", act(session.invert)),
+                self._named,
+                self._name,
+                button("Keep", "Save the selection under this name", act(self._keep)),
+                self._kind,
+                self._format,
+                self._width,
+                button("Save", "Write the figure beside the notebook", act(self._save_figure)),
+                self.jobs_strip,
+            ],
+            layout=widgets.Layout(flex_flow="row wrap", align_items="center"),
+        )
+
+    def _choose_layer(self, name: str) -> None:
+        if name != self.session.layer:
+            self.session.set_layer(name)
+
+    def _show_layer(self) -> None:
+        self._layer.value = self.session.layer
+
+    def _keep(self) -> None:
+        name = self._name.value.strip()
+        if not name:
+            raise InvalidInput("Give the selection a name first.")
+        self.session.save_selection(name)
+        self._name.value = ""
+
+    def _restore(self, name: str) -> None:
+        if name:
+            self.session.restore_selection(name)
+            self._named.value = ""
+
+    def _show_named(self) -> None:
+        found = [(f"{name} ({s.count:,})", name) for name, s in self.session.named.items()]
+        self._named.options = [("saved selections", ""), *found]
+        self._named.value = ""
+
+    def _show_history(self) -> None:
+        history = self.session.history
+        self._undo.disabled = not history.can_undo
+        self._redo.disabled = not history.can_redo
+        lines = "\n".join(step.code for step in history.steps) or "# nothing has been done yet"
+        self._history.value = (
+            f'<pre style="line-height:1.4;white-space:pre-wrap">{escape(lines)}</pre>'
+        )
+
+    def _save_figure(self) -> None:
+        kind = self._kind.value
+        path = self.parts[kind].save(
+            f"widgetkit-{kind}.{self._format.value}", width_mm=self._width.value
+        )
+        self._message.value = f"Saved {escape(path)}, {self._width.value:g} mm wide."
+
+    # -- what is said ----------------------------------------------------------------------
+    def describe(self) -> str:
+        """What every part shows."""
+        parts = (self.summary, self.scatter, self.gallery, self.maps, self.clusters)
+        return "\n".join(part.describe() for part in parts)
+
+    def close(self) -> None:
+        """Close every part."""
+        for name, part in self.parts.items():
+            if name != "explorer":
+                part.close()
+        super().close()
+
+
+def _with_model(source: SessionLike, model: Any) -> SessionLike:
+    if model is None:
+        return source
+    from widgetkit.session import Session
+    from widgetkit.store import ActivationStore
+
+    if isinstance(source, Session):
+        raise InvalidInput("Give the model to the Session: Session(store, model=model).")
+    store = source if isinstance(source, ActivationStore) else ActivationStore.open(source)
+    return Session(store, model=model)
+
+
+def explore(source: SessionLike, model: Any = None, **options: Any) -> Explorer:
+    """Open the linked Explorer over a store: ``wk.explore(store)``.
+
+    Parameters
+    ----------
+    source : Session, ActivationStore or path
+    model : torch.nn.Module, optional
+        The network that made the store, for maps that need it (Grad-CAM, occlusion, ...).
+    **options
+        Of :class:`Explorer`.
+    """
+    return Explorer(source, model, **options)
