@@ -1,0 +1,57 @@
+"""Maps: which positions of a tile have to do with a cluster, a class, a selection, a channel.
+
+Cheap to import: methods are loaded when first asked for, and none of them imports torch.
+"""
+
+from __future__ import annotations
+
+from widgetkit.explain import faithfulness, sanity
+from widgetkit.explain.base import (
+    Batch,
+    ChannelTarget,
+    ClassTarget,
+    ClusterTarget,
+    Layer,
+    MapMethod,
+    Model,
+    SelectionTarget,
+    Target,
+    compute,
+    for_target,
+    get,
+    is_live,
+    methods,
+    register,
+    unregister,
+)
+from widgetkit.explain.compare import Agreement, agreement, pairwise
+from widgetkit.explain.resample import area_mean, upsample
+from widgetkit.explain.scale import Scale, shared_scale
+
+__all__ = [
+    "Agreement",
+    "Batch",
+    "ChannelTarget",
+    "ClassTarget",
+    "ClusterTarget",
+    "Layer",
+    "MapMethod",
+    "Model",
+    "Scale",
+    "SelectionTarget",
+    "Target",
+    "agreement",
+    "area_mean",
+    "compute",
+    "faithfulness",
+    "for_target",
+    "get",
+    "is_live",
+    "methods",
+    "pairwise",
+    "register",
+    "sanity",
+    "shared_scale",
+    "unregister",
+    "upsample",
+]
