@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Recent } from "../src/gallery/cache";
-import { layout, place, reveal, step, visible } from "../src/gallery/layout";
-import { all, click, keep, NONE } from "../src/gallery/picks";
-import { asUint16, asUint32, rgba, sheetSize, tileOrigin } from "../src/shared/sheet";
+import { Recent } from "../src/gallery/cache.ts";
+import { layout, place, reveal, step, visible } from "../src/gallery/layout.ts";
+import { all, click, keep, NONE } from "../src/gallery/picks.ts";
+import { rgba, sheetSize, tileOrigin } from "../src/shared/sheet.ts";
 
 const plain = { ctrl: false, shift: false };
 const ctrl = { ctrl: true, shift: false };
@@ -76,13 +76,6 @@ test("the cache forgets what was used longest ago and frees it", () => {
   assert.deepEqual(gone, [2, 1]);
   cache.clear();
   assert.equal(cache.size, 0);
-});
-
-test("numbers of the wire are read from any byte offset", () => {
-  const bytes = Uint8Array.of(9, 1, 0, 0, 0, 255, 255, 255, 255);
-  assert.deepEqual([...asUint32(bytes.subarray(1))], [1, 4294967295]);
-  assert.deepEqual([...asUint16(new DataView(bytes.buffer, 1, 4))], [1, 0]);
-  assert.equal(asUint32(undefined).length, 0);
 });
 
 test("sheets place their tiles row by row", () => {

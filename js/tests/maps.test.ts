@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as grid from "../src/maps/grid";
-import { corner, layout, step, tileAt } from "../src/maps/layout";
-import { lut, paletteName, PALETTES } from "../src/maps/luts";
-import { BELOW, mapWeight, paint, type Look } from "../src/maps/paint";
+import * as grid from "../src/maps/grid.ts";
+import { corner, layout, step, tileAt } from "../src/maps/layout.ts";
+import { DIVERGING, lut, paletteName, SEQUENTIAL } from "../src/maps/luts.ts";
+import { BELOW, mapWeight, paint, type Look } from "../src/maps/paint.ts";
 
 const look: Look = { mode: "overlay", opacity: 0.5, threshold: 0, smooth: true, signed: false };
 
@@ -43,8 +43,8 @@ test("grids of the wrong length are refused, not read askew", () => {
   assert.equal(grid.decodeGrids(new Uint8Array(5), "uint8", [2, 2], 1, scale), null);
   assert.equal(grid.decodeGrids(new Uint8Array(4), "zip", [2, 2], 1, scale), null);
   assert.equal(grid.decodeGrids(new Uint8Array(0), "uint8", [2, 2], 0, scale), null);
-  const g = grid.decodeGrids(Uint8Array.of(0, 51, 255, 102), "uint8", [2, 2], 1, { low: -1, high: 4 });
-  assert.deepEqual(Array.from(g!.values), [-1, 0, 4, 1]);
+  const g = grid.decodeGrids(Uint8Array.of(0, 127, 254, 255), "uint8", [2, 2], 1, { low: -1, high: 3 });
+  assert.deepEqual(Array.from(g!.values), [-1, 1, 3, NaN]);
 });
 
 test("bilinear reading equals a sum of tents (half-pixel convention)", () => {
@@ -124,7 +124,7 @@ test("arrow keys move by a tile and stop at the ends", () => {
 });
 
 test("palettes have 256 opaque colours and the diverging one is lightest at zero", () => {
-  for (const { name } of PALETTES) {
+  for (const name of [...SEQUENTIAL, ...DIVERGING]) {
     const table = lut(name);
     assert.equal(table.length, 1024);
     for (let i = 3; i < 1024; i += 4) assert.equal(table[i], 255);
@@ -132,7 +132,8 @@ test("palettes have 256 opaque colours and the diverging one is lightest at zero
   const table = lut("RdBu_r");
   const light = (i: number): number => table[i * 4] + table[i * 4 + 1] + table[i * 4 + 2];
   assert.ok(light(127) > 720 && light(0) < 220 && light(255) < 220);
-  assert.equal(paletteName("jet"), "viridis");
+  assert.equal(paletteName("jet", false), "viridis");
+  assert.equal(paletteName("magma", true), "RdBu_r", "a signed map is never shown on a one-sided scale");
 });
 
 test("mode, opacity and threshold weigh the map", () => {

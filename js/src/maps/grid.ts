@@ -1,5 +1,7 @@
 /** Arithmetic on map grids: decoding, scales, bilinear reading, outlines. Pure functions. */
 
+import { gridValue } from "../shared/codec.ts";
+
 /** Maps of `count` tiles, each a grid `(depth, height, width)`; 2-D grids have depth 1. */
 export interface Grids {
   readonly values: Float32Array; // (count, depth, height, width), C order
@@ -25,7 +27,7 @@ export function half(bits: number): number {
 }
 
 /**
- * Grids as they cross the wire: float16, or uint8 steps between `low` and `high`.
+ * Grids as they cross the wire: float16, or uint8 steps between `low` and `high` (255 = NaN).
  *
  * Returns null if the bytes do not hold `count * depth * height * width` values: a truncated
  * message draws no maps rather than wrong ones.
@@ -45,8 +47,7 @@ export function decodeGrids(
   if (encoding === "float16" && bytes.length === total * 2) {
     for (let i = 0; i < total; i++) values[i] = half(bytes[2 * i] | (bytes[2 * i + 1] << 8));
   } else if (encoding === "uint8" && bytes.length === total) {
-    const step = (scale.high - scale.low) / 255;
-    for (let i = 0; i < total; i++) values[i] = scale.low + bytes[i] * step;
+    for (let i = 0; i < total; i++) values[i] = gridValue(bytes[i], scale.low, scale.high);
   } else {
     return null;
   }

@@ -4,7 +4,7 @@
  * The shader in `program.ts` is this function in GLSL; a browser test compares their pictures.
  */
 
-import { position, sample, sliceStart, strength, type Grids, type Scale } from "./grid";
+import { position, sample, sliceStart, strength, type Grids, type Scale } from "./grid.ts";
 
 export type Mode = "tile" | "map" | "overlay";
 

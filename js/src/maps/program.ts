@@ -5,10 +5,11 @@
  * opacity, threshold, palette and mode are uniforms. The fragment shader is `paint.ts` in GLSL.
  */
 
-import { sliceStart, type Grids, type Scale } from "./grid";
-import { MARGIN, type Layout } from "./layout";
-import { BELOW, type Look } from "./paint";
-import { sheetSize, type Picture, type SheetInfo } from "../shared/sheet";
+import { sliceStart, type Grids, type Scale } from "./grid.ts";
+import { MARGIN, type Layout } from "./layout.ts";
+import { BELOW, type Look } from "./paint.ts";
+import { sheetSize, type Picture, type SheetInfo } from "../shared/sheet.ts";
+import type { Surface } from "../shared/gl.ts";
 
 const VERTEX = `#version 300 es
 uniform vec2 u_canvas; uniform float u_columns, u_tile, u_pitch, u_margin;
@@ -65,20 +66,10 @@ void main() {
 const MODES = { tile: 0, map: 1, overlay: 2 } as const;
 const SAMPLERS = ["u_atlas", "u_grid", "u_scale", "u_lut"] as const;
 
-function compile(gl: WebGL2RenderingContext, kind: number, source: string): WebGLShader {
-  const shader = gl.createShader(kind);
-  if (!shader) throw new Error("the graphics context is lost");
-  gl.shaderSource(shader, source);
-  gl.compileShader(shader);
-  if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) {
-    throw new Error(`map shader: ${gl.getShaderInfoLog(shader) ?? "not compiled"}`);
-  }
-  return shader;
-}
-
-/** Holds the GPU's share of one viewer: program, atlas, grids, scales, palette. */
+/** Holds the GPU's share of one viewer: atlas, grids, scales, palette. */
 export class Program {
-  private readonly program: WebGLProgram;
+  readonly generation: number;
+  private readonly gl: WebGL2RenderingContext;
   private readonly textures: WebGLTexture[];
   private readonly vao: WebGLVertexArrayObject;
   private readonly uniforms = new Map<string, WebGLUniformLocation | null>();
@@ -86,22 +77,14 @@ export class Program {
   private tiles = 0;
   private maps = 0;
   private cells: [number, number] = [1, 1];
+  private program: WebGLProgram;
 
-  constructor(readonly gl: WebGL2RenderingContext) {
-    const program = gl.createProgram();
-    const vao = gl.createVertexArray();
-    if (!program || !vao) throw new Error("the graphics context is lost");
-    const shaders = [
-      compile(gl, gl.VERTEX_SHADER, VERTEX),
-      compile(gl, gl.FRAGMENT_SHADER, FRAGMENT),
-    ];
-    for (const shader of shaders) gl.attachShader(program, shader);
-    gl.linkProgram(program);
-    for (const shader of shaders) gl.deleteShader(shader);
-    if (!gl.getProgramParameter(program, gl.LINK_STATUS)) {
-      throw new Error(`map shader: ${gl.getProgramInfoLog(program) ?? "not linked"}`);
-    }
-    this.program = program;
+  constructor(surface: Surface) {
+    this.gl = surface.gl;
+    this.generation = surface.generation;
+    this.program = surface.program(VERTEX, FRAGMENT);
+    const vao = this.gl.createVertexArray();
+    if (!vao) throw new Error("the graphics context is lost");
     this.vao = vao;
     this.textures = SAMPLERS.map((_, unit) => this.texture(unit));
   }
@@ -202,16 +185,14 @@ export class Program {
     gl.uniform1i(this.at("u_tiles"), this.tiles);
     gl.uniform1i(this.at("u_maps"), this.maps);
     gl.disable(gl.BLEND);
-    gl.disable(gl.DEPTH_TEST);
-    gl.disable(gl.SCISSOR_TEST);
     gl.drawArraysInstanced(gl.TRIANGLE_STRIP, 0, 4, count);
     gl.bindVertexArray(null);
   }
 
+  /** Frees textures; the program stays for the other viewers of the page. */
   dispose(): void {
     const { gl } = this;
     for (const texture of this.textures) gl.deleteTexture(texture);
     gl.deleteVertexArray(this.vao);
-    gl.deleteProgram(this.program);
   }
 }

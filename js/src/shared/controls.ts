@@ -69,16 +69,21 @@ export function fill(select: HTMLSelectElement, choices: readonly Choice[], chos
   if (select.dataset.choices !== key) {
     select.dataset.choices = key;
     select.replaceChildren();
-    let group: HTMLOptGroupElement | null = null;
+    const groups = new Map<string, HTMLOptGroupElement>();
     for (const { value, label, reason, group: name } of choices) {
       const option = node("option", { value, disabled: Boolean(reason), title: reason ?? null });
       option.textContent = reason ? `${label} (${reason})` : label;
-      if (name && group?.label !== name) {
+      if (!name) {
+        select.append(option);
+        continue;
+      }
+      let group = groups.get(name);
+      if (!group) {
         group = node("optgroup", { label: name });
+        groups.set(name, group);
         select.append(group);
       }
-      if (name && group) group.append(option);
-      else select.append(option);
+      group.append(option);
     }
   }
   select.value = chosen;

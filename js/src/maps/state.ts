@@ -1,0 +1,126 @@
+/** What the kernel says is to be shown, read from the traits in one piece. */
+
+import { bytesOf, decodePositions, decodeRows } from "../shared/codec.ts";
+import type { Model } from "../shared/model.ts";
+import type { SheetInfo } from "../shared/sheet.ts";
+import { decodeGrids, type Grids, type Scale } from "./grid.ts";
+import { paletteName, type PaletteName } from "./luts.ts";
+import type { Look, Mode } from "./paint.ts";
+
+export interface LegendEntry {
+  readonly name: string;
+  readonly colour: number; // palette index
+}
+
+/** Traits that change together when the kernel shows another set or other maps. */
+export const CONTENT = [
+  "rows", "labels", "legend", "captions", "atlas", "atlas_info", "maps", "maps_info", "revision",
+] as const;
+
+/** Traits that change how the same content looks. */
+export const LOOK = [
+  "mode", "opacity", "threshold", "palette", "diverging", "smooth", "own_scale", "slice", "size",
+  "focus", "brush", "height",
+] as const;
+
+export interface Content {
+  readonly revision: number;
+  readonly rows: Uint32Array;
+  readonly labels: Uint16Array; // index into legend, 65535 = none
+  readonly legend: readonly LegendEntry[];
+  readonly captions: readonly string[];
+  readonly atlas: unknown; // the trait's value: compared by identity
+  readonly atlasInfo: SheetInfo | null;
+  readonly grids: Grids | null;
+  readonly scale: Scale;
+  readonly signed: boolean;
+  readonly exact: boolean; // float16 grids, not steps of the scale
+  readonly title: string;
+  readonly unit: string;
+  readonly reason: string; // why there are no maps
+}
+
+interface MapsInfo {
+  encoding?: string;
+  shape?: number[];
+  count?: number;
+  low?: number;
+  high?: number;
+  signed?: boolean;
+  title?: string;
+  unit?: string;
+  reason?: string;
+}
+
+export function readContent(model: Model): Content {
+  const info = (model.get("maps_info") ?? {}) as MapsInfo;
+  const scale = { low: info.low ?? 0, high: info.high ?? 0 };
+  const atlasInfo = (model.get("atlas_info") ?? {}) as Partial<SheetInfo>;
+  const encoding = info.encoding ?? "";
+  const bytes = bytesOf(model.get("maps") as DataView | null);
+  const grids = decodeGrids(bytes, encoding, info.shape ?? [], info.count ?? 0, scale);
+  return {
+    revision: Number(model.get("revision") ?? 0),
+    rows: decodeRows(model.get("rows") as DataView | null),
+    labels: decodePositions(model.get("labels") as DataView | null),
+    legend: (model.get("legend") ?? []) as LegendEntry[],
+    captions: (model.get("captions") ?? []) as string[],
+    atlas: model.get("atlas"),
+    atlasInfo: atlasInfo.count ? (atlasInfo as SheetInfo) : null,
+    grids,
+    scale,
+    signed: info.signed ?? false,
+    exact: encoding === "float16",
+    title: info.title ?? "",
+    unit: info.unit ?? "",
+    reason: info.reason ?? "",
+  };
+}
+
+export interface Brush {
+  readonly row: number;
+  readonly cells: readonly number[]; // flat index into the grid (depth, height, width)
+}
+
+export interface Settings extends Look {
+  readonly palette: PaletteName;
+  readonly ownScale: boolean;
+  readonly slice: number; // -1: the middle one
+  readonly size: number;
+  readonly focus: number; // tile number, -1 none
+  readonly brush: Brush | null;
+  readonly height: number; // of the scrolled part, CSS pixels
+}
+
+export function readSettings(model: Model, signed: boolean): Settings {
+  const brush = (model.get("brush") ?? {}) as Partial<Brush>;
+  const palette = String(model.get(signed ? "diverging" : "palette"));
+  return {
+    mode: model.get("mode") as Mode,
+    opacity: Number(model.get("opacity")),
+    threshold: Number(model.get("threshold")),
+    smooth: Boolean(model.get("smooth")),
+    signed,
+    palette: paletteName(palette, signed),
+    ownScale: Boolean(model.get("own_scale")),
+    slice: Number(model.get("slice")),
+    size: Number(model.get("size")),
+    focus: Number(model.get("focus")),
+    brush: brush.cells?.length && brush.row !== undefined ? (brush as Brush) : null,
+    height: Number(model.get("height")),
+  };
+}
+
+/** The slice that is shown: the chosen one, or the middle one until one is chosen. */
+export function shownSlice(slice: number, depth: number): number {
+  return slice < 0 ? Math.floor(depth / 2) : Math.min(slice, depth - 1);
+}
+
+/** A number as the colour bar and the status line write it: three digits that matter. */
+export function short(value: number): string {
+  if (!Number.isFinite(value)) return "no value";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e5 || size < 1e-3) return value.toExponential(1).replace("e+", "e");
+  return String(Number(value.toPrecision(3)));
+}
