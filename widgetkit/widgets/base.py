@@ -6,18 +6,18 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anywidget
 import traitlets as t
 
 from widgetkit.errors import InvalidInput, WidgetkitError, near
 from widgetkit.widgets import wire
+from widgetkit.widgets.drawn import Drawn
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from widgetkit.session import Session
+    from widgetkit.session import ErrorReport, Job, Session
+    from widgetkit.session.events import Event, EventName
     from widgetkit.store import ActivationStore
 
     SessionLike = Session | ActivationStore | str | os.PathLike[str]
@@ -28,7 +28,6 @@ STATIC = Path(__file__).parent / "static"
 
 #: A handler of one kind of message from the browser: its content and its buffers.
 Handler = Callable[[Mapping[str, Any], list[bytes]], None]
-FigureKind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer"]
 
 _MODES = ("replace", "add", "subtract", "intersect")
 
@@ -76,7 +75,7 @@ def raises_under_test() -> bool:
     return "PYTEST_CURRENT_TEST" in os.environ
 
 
-class View(anywidget.AnyWidget):
+class View(Drawn, anywidget.AnyWidget):
     """Base of the views.
 
     A subclass sets ``_esm``, ``figure_kind`` and, where the browser talks to it, ``_handlers``;
@@ -87,9 +86,6 @@ class View(anywidget.AnyWidget):
     session : Session, ActivationStore, str or path
         What to show. A store or a path gets a session of its own.
     """
-
-    #: Which function of :mod:`widgetkit.figures` draws this view.
-    figure_kind: ClassVar[FigureKind]
 
     #: Shown in the strip above the view; empty = no strip. The browser clears it on dismissal.
     error = t.Unicode("").tag(sync=True)
@@ -106,19 +102,21 @@ class View(anywidget.AnyWidget):
         self._on("job", self._session_job)
 
     # -- session -----------------------------------------------------------------------
-    def _on(self, event: str, callback: Callable[[Any], None]) -> None:
-        """Call ``callback(payload)`` at each ``event`` of the session, until :meth:`close`."""
+    def _on(self, event: EventName, callback: Callable[[Any], None]) -> None:
+        """Call ``callback(new value)`` at each ``event`` of the session, until :meth:`close`."""
 
-        def guarded(*payload: Any) -> None:
-            self._guard(callback, payload[0] if payload else None)
+        def guarded(happened: Event) -> None:
+            self._guard(callback, happened.value)
 
         self._unsubscribe.append(self.session.observe(event, guarded))
 
-    def _session_error(self, problem: Any) -> None:
-        self.error = _words(problem)
+    def _session_error(self, report: ErrorReport) -> None:
+        self.error = report.message
 
-    def _session_job(self, job: Any) -> None:
-        self.job = _job_state(job)
+    def _session_job(self, _job: Job) -> None:
+        # Several may run: the strip shows the newest until it ends, then the next.
+        active = self.session.jobs.active
+        self.job = _job_state(active[-1]) if active else {}
 
     # -- errors ------------------------------------------------------------------------
     def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
@@ -170,62 +168,6 @@ class View(anywidget.AnyWidget):
         # Never the traits: ipywidgets would turn megabytes of bytes into text.
         return f"<{type(self).__name__}: {self.describe().partition(chr(10))[0]}>"
 
-    # -- figure ------------------------------------------------------------------------
-    def _figure_options(self) -> dict[str, Any]:
-        """Keyword arguments of this view's function in :mod:`widgetkit.figures`."""
-        return {}
-
-    def _caption_options(self) -> dict[str, Any]:
-        """Keyword arguments of :func:`widgetkit.figures.caption`."""
-        return {}
-
-    def figure(self, *, width_mm: float = 180.0, height_mm: float | None = None) -> Figure:
-        """What the view shows as a matplotlib figure of this size in millimetres."""
-        from widgetkit import figures
-
-        return self._draw(figures.FigureSpec(width_mm=width_mm, height_mm=height_mm))
-
-    def _draw(self, spec: Any) -> Figure:
-        from widgetkit import figures
-
-        draw: Callable[..., Figure] = getattr(figures, self.figure_kind)
-        return draw(self.session, spec, **self._figure_options())
-
-    def caption(self) -> str:
-        """Plain sentences that say what the figure shows; nothing in it names a patient."""
-        from widgetkit import figures
-
-        return figures.caption(self.session, self.figure_kind, **self._caption_options())
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        width_mm: float = 180.0,
-        height_mm: float | None = None,
-        dpi: float = 300.0,
-    ) -> Path:
-        """Write the figure as ``.png``, ``.svg`` or ``.pdf``, the caption in its metadata.
-
-        Parameters
-        ----------
-        path : path
-            The suffix chooses the format.
-        width_mm, height_mm : float
-            Size on paper; a height of None takes what the content needs.
-        dpi : float
-            Of PNG, and of the rasterised points inside SVG and PDF.
-
-        Raises
-        ------
-        InvalidInput
-            Unknown suffix, a size out of range, or a folder that does not exist.
-        """
-        from widgetkit import figures
-
-        spec = figures.FigureSpec(width_mm=width_mm, height_mm=height_mm, dpi=dpi)
-        return figures.save(self._draw(spec), path, spec=spec, caption=self.caption())
-
     # -- end ---------------------------------------------------------------------------
     def close(self) -> None:
         """Stop following the session and leave the page. The session lives on."""
@@ -235,20 +177,13 @@ class View(anywidget.AnyWidget):
         super().close()
 
 
-def _words(problem: Any) -> str:
+def _words(problem: BaseException) -> str:
     """Message of an error for the strip: ours as they are, others with their class."""
-    if problem is None:
-        return ""
-    if isinstance(problem, WidgetkitError) or not isinstance(problem, BaseException):
+    if isinstance(problem, WidgetkitError):
         return str(problem)
     return f"{type(problem).__name__}: {problem}"
 
 
-def _job_state(job: Any) -> dict[str, Any]:
-    """The ``job`` trait of a job event; ``{}`` when nothing runs."""
-    if job is None:
-        return {}
-    state = job if isinstance(job, Mapping) else vars(job)
-    if state.get("status", "running") not in ("running", "queued"):
-        return {}
-    return {name: state[name] for name in ("key", "title", "done", "total") if name in state}
+def _job_state(job: Job) -> dict[str, Any]:
+    """The ``job`` trait of a job that waits or runs."""
+    return {"key": job.key, "title": job.title, "done": job.done, "total": job.total}
