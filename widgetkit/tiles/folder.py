@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,12 +26,18 @@ from widgetkit.tiles.pixels import check_window, convert_dtype, estimate_window,
 MOST_PIXELS = 50_000_000
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _ORIENTATION = 0x0112
+#: Cameras write these. PIL finds the EXIF of a PNG only after decoding all of it.
+_WITH_EXIF = ("JPEG", "MPO", "TIFF", "WEBP")
+_ONE_PICTURE = ("JPEG", "MPO")  # an MPO's further pictures are previews and stereo pairs
 #: PIL's modes by what they become. Everything else is converted to RGB.
 _GREY, _DEEP, _FLOAT = ("1", "L"), ("I;16", "I;16L", "I;16B", "I;16N"), ("I", "F")
 
 Kind = Literal["grey", "rgb", "uint16", "float32"]
 #: All that PIL may raise on a damaged file.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError)
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError),
+    *(KeyError, struct.error, zlib.error, Image.DecompressionBombError),
+)
 
 
 @dataclass(frozen=True)
@@ -165,10 +173,13 @@ class FolderTiles(BaseSource):
 def read_header(path: Path, shown: str) -> Header:
     """Size and kind of a file without decoding it; :class:`BadImage` names the file."""
     with _opened(path, shown) as image:
-        width, height = image.size
-        frames = getattr(image, "n_frames", 1) if image.format not in ("MPO", "JPEG") else 1
-        turned = image.getexif().get(_ORIENTATION) in _ROTATED
-        mode = image.mode
+        try:
+            width, height = image.size
+            frames = 1 if image.format in _ONE_PICTURE else getattr(image, "n_frames", 1)
+            turned = image.format in _WITH_EXIF and image.getexif().get(_ORIENTATION) in _ROTATED
+            mode = image.mode
+        except _DAMAGED as error:
+            raise BadImage(f"{shown!r} is damaged or truncated ({error}). Replace it.") from error
     if frames > 1:
         raise BadImage(
             f"{shown!r} holds {frames} pictures. Give stacks to wk.tiles.from_array and whole slides "
@@ -189,7 +200,7 @@ def read_image(path: Path, shown: str, kind: Kind, size: tuple[int, int]) -> np.
     with _opened(path, shown) as image:
         try:
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image) if image.format in _WITH_EXIF else image
         except _DAMAGED as error:
             raise BadImage(f"{shown!r} is damaged or truncated ({error}). Replace it.") from error
         if upright.size != (size[1], size[0]):
@@ -251,16 +262,14 @@ def _find(root: Path) -> list[str]:
 
 
 def _common_kind(files: Sequence[str], headers: Sequence[Header]) -> Kind:
-    kinds = Counter(header.kind for header in headers)
-    if set(kinds) <= {"grey", "rgb"}:
-        return "rgb" if "rgb" in kinds else "grey"
-    if len(kinds) == 1:
-        return next(iter(kinds))
-    usual = kinds.most_common(1)[0][0]
-    odd = next(i for i, header in enumerate(headers) if header.kind != usual)
-    raise BadImage(
-        f"{files[odd]!r} is {headers[odd].kind} and most files are {usual}. Bring all to one depth."
-    )
+    depths = ["8-bit" if header.kind in ("grey", "rgb") else header.kind for header in headers]
+    usual = Counter(depths).most_common(1)[0][0]
+    for file, depth in zip(files, depths, strict=True):
+        if depth != usual:
+            raise BadImage(
+                f"{file!r} is {depth} and most files are {usual}. Bring all to one depth."
+            )
+    return "rgb" if any(header.kind == "rgb" for header in headers) else headers[0].kind
 
 
 def _common_size(files: Sequence[str], headers: Sequence[Header]) -> tuple[int, int]:

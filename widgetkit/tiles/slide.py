@@ -204,13 +204,12 @@ class SlideTiles(BaseSource):
         return self._slides.read(name, x, y, self._cuts[name], self._shape[0])
 
     def describe(self) -> dict[str, object]:
-        """Provenance: settings and, for each slide, its size, resolution and OpenSlide's hash."""
+        """Provenance: settings and, for each slide in order, its size, resolution, OpenSlide's hash."""
         return {
             "kind": "slide",
             **self._settings,
             "slides": [
                 {
-                    "name": info.name,
                     "width": info.width,
                     "height": info.height,
                     "mpp": None if info.mpp is None else list(info.mpp),
