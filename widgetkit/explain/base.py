@@ -332,7 +332,7 @@ class MapMethod(Protocol):
         """Maps ``(m, *grid)`` float32 of ``target``, finite, one a tile of ``batch``."""
 
 
-M = TypeVar("M", bound=type)
+M = TypeVar("M", bound="type[MapMethod]")
 _REGISTRY: dict[str, type[MapMethod]] = {}
 _discovered = False
 

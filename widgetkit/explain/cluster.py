@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from widgetkit.errors import ChannelMismatch, InvalidInput
 from widgetkit.explain.base import (
@@ -102,9 +101,10 @@ def _centre_contrast(positions: Float, centres: Float, index: int, background: F
     if not squared.all():  # the only centre is the background itself: nothing to show
         return np.zeros(len(positions), np.float32)
     direction = step / squared[:, None]
-    origin: npt.NDArray[Any] = np.einsum("kc,kc->k", others, direction)
-    way = positions @ direction.T.astype(np.float32) - origin.astype(np.float32)
-    return np.maximum(way.min(axis=1), 0).astype(np.float32)
+    # float64: between two close centres the direction is long, and the difference cancels
+    way = positions.astype(np.float64) @ direction.T - np.einsum("kc,kc->k", others, direction)
+    nearest: Float = np.maximum(way.min(axis=1), 0).astype(np.float32)
+    return nearest
 
 
 _SOLVERS = {"nmf": _factor_weight, "kmeans": _centre_contrast}

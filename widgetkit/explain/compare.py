@@ -106,7 +106,8 @@ def rank_correlation(a: Real, b: Real) -> Real:
     x, y = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (_ranks(a), _ranks(b)))
     size = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
     both = (x * y).sum(axis=1)
-    return np.divide(both, size, out=np.full(len(both), np.nan), where=size > 0).clip(-1, 1)
+    found: Real = np.divide(both, size, out=np.full(len(both), np.nan), where=size > 0)
+    return found.clip(-1, 1)
 
 
 def _ranks(values: Real) -> Real:
@@ -123,7 +124,8 @@ def _overlap_of_top(a: Real, b: Real, top: float) -> Real:
     count = max(1, round(top * a.shape[1]))
     strong_a, strong_b = (_at_least(values, count) for values in (a, b))
     either = (strong_a | strong_b).sum(axis=1)
-    return (strong_a & strong_b).sum(axis=1) / np.maximum(either, 1)
+    share: Real = (strong_a & strong_b).sum(axis=1) / np.maximum(either, 1)
+    return share
 
 
 def _at_least(values: Real, count: int) -> npt.NDArray[Any]:

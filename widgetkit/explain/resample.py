@@ -94,6 +94,9 @@ def _overlap(pixels: int, cells: int) -> npt.NDArray[Any]:
     """(cells, pixels): share of each pixel in each cell, rows summing to 1."""
     edges = np.arange(cells + 1) * (pixels / cells)
     start = np.arange(pixels)
-    inside = np.minimum(edges[1:, None], start + 1) - np.maximum(edges[:-1, None], start)
-    share = np.clip(inside, 0, None)
-    return (share / share.sum(axis=1, keepdims=True)).astype(np.float32)
+    inside: npt.NDArray[np.float64] = np.minimum(edges[1:, None], start + 1) - np.maximum(
+        edges[:-1, None], start
+    )
+    share: npt.NDArray[np.float64] = np.clip(inside, 0, None)
+    share /= share.sum(axis=1, keepdims=True)
+    return share.astype(np.float32)

@@ -69,7 +69,7 @@ class ScoreCam:
 
         def masked(start: int, stop: int) -> npt.NDArray[np.float32]:
             rows, chosen = tiles[start:stop], kept[start:stop]
-            masks = upsample(unit_range(activations[rows, chosen]), spatial)
+            masks = unit_range(upsample(activations[rows, chosen], spatial))
             seen = images[rows]
             return (seen * as_mask(masks, seen)).astype(np.float32, copy=False)
 
@@ -84,7 +84,8 @@ class ScoreCam:
         )
         table = np.full((m, channels), -np.inf)
         table[tiles, kept] = scores
-        return np.maximum(weighted_sum(activations, softmax(table)), 0)
+        maps: Float = np.maximum(weighted_sum(activations, softmax(table)), 0)
+        return maps
 
     def _activations(self, batch: Batch) -> Float:
         """The stored activations, or those of the images where the store has none."""
@@ -97,7 +98,7 @@ class ScoreCam:
             parts.append(
                 model.forward_to_layer(images[start : start + self.batch_size], batch.layer.name)
             )
-        activations = np.concatenate(parts).astype(np.float32, copy=False)
+        activations: Float = np.concatenate(parts).astype(np.float32, copy=False)
         if activations.ndim < 3:
             raise NoSpatialOutput(
                 f"{self.title} needs a layer with maps, and {batch.layer.name!r} gives one vector an image. "
@@ -134,7 +135,8 @@ def unit_range(maps: Float) -> Float:
     axes = tuple(range(1, maps.ndim))
     low = maps.min(axis=axes, keepdims=True).astype(np.float64)
     width = maps.max(axis=axes, keepdims=True) - low
-    return ((maps - low) / np.where(width > 0, width, 1)).astype(np.float32)
+    unit: Float = ((maps - low) / np.where(width > 0, width, 1)).astype(np.float32)
+    return unit
 
 
 def softmax(scores: npt.NDArray[np.float64]) -> Float:
@@ -142,4 +144,5 @@ def softmax(scores: npt.NDArray[np.float64]) -> Float:
     top = scores.max(axis=1, keepdims=True)
     raised = np.exp(scores - np.where(np.isfinite(top), top, 0))
     total = raised.sum(axis=1, keepdims=True)
-    return (raised / np.where(total > 0, total, 1)).astype(np.float32)
+    weights: Float = (raised / np.where(total > 0, total, 1)).astype(np.float32)
+    return weights
