@@ -17,7 +17,7 @@ from widgetkit.widgets.drawn import Drawn
 
 if TYPE_CHECKING:
     from widgetkit.session import ErrorReport, Job, Session
-    from widgetkit.session.events import Event, EventName
+    from widgetkit.session.events import EventName
     from widgetkit.store import ActivationStore
 
     SessionLike = Session | ActivationStore | str | os.PathLike[str]
@@ -105,13 +105,13 @@ class View(Drawn, anywidget.AnyWidget):
     def _on(self, event: EventName, callback: Callable[[Any], None]) -> None:
         """Call ``callback(new value)`` at each ``event`` of the session, until :meth:`close`."""
 
-        def guarded(happened: Event) -> None:
-            self._guard(callback, happened.value)
+        def guarded(value: Any) -> None:
+            self._guard(callback, value)
 
         self._unsubscribe.append(self.session.observe(event, guarded))
 
-    def _session_error(self, report: ErrorReport) -> None:
-        self.error = report.message
+    def _session_error(self, report: ErrorReport | None) -> None:
+        self.error = "" if report is None else report.message
 
     def _session_job(self, _job: Job) -> None:
         # Several may run: the strip shows the newest until it ends, then the next.

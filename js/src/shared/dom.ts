@@ -94,3 +94,23 @@ export function debounce<T extends unknown[]>(
   };
   return Object.assign(call, { cancel });
 }
+
+/**
+ * Keeps the keys that `isOurs` names from the page while `target` has the focus. JupyterLab
+ * looks at keys before any node does (capture on the document), and passes over nodes with this
+ * attribute; others, such as Ctrl+S, still reach it.
+ */
+export function ownKeys(
+  target: HTMLElement,
+  isOurs: (event: KeyboardEvent) => boolean,
+  signal: AbortSignal,
+): void {
+  window.addEventListener(
+    "keydown",
+    (event) => {
+      if (event.composedPath()[0] !== target) return;
+      target.toggleAttribute("data-lm-suppress-shortcuts", isOurs(event));
+    },
+    { capture: true, signal },
+  );
+}
