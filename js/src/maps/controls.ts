@@ -4,7 +4,7 @@ import { fill, lateSaver, range, select, tick, type Choice } from "../shared/con
 import { node } from "../shared/dom.ts";
 import { onChange, save, send, type Model } from "../shared/model.ts";
 import { DIVERGING, paletteName, SEQUENTIAL } from "./luts.ts";
-import { shownSlice, type Content } from "./state.ts";
+import type { Content } from "./state.ts";
 
 interface MethodEntry {
   name: string;
@@ -38,9 +38,22 @@ export function controls(
   const method = select("method", (name) => send(model, { kind: "map", method: name, target: null }), signal);
   const target = select(
     "of",
-    (value) => send(model, { kind: "map", method: String(model.get("method")), target: value }),
+    (value) => send(model, { kind: "map", method: String(model.get("_method")), target: value }),
     signal,
   );
+  // A layer has up to thousands of channels: a number, not a list.
+  const number = node("input", { type: "number", min: 0, step: 1, "aria-label": "Number of the channel" });
+  number.addEventListener(
+    "change",
+    () => {
+      const channel = Math.round(Number(number.value));
+      if (channel >= 0 && channel < Number(model.get("_channels"))) {
+        send(model, { kind: "map", method: String(model.get("_method")), target: `channel:${channel}` });
+      }
+    },
+    { signal },
+  );
+  const channel = node("label", { class: "wk-choice" }, "channel", number);
   const palette = select(
     "colours",
     (name) => save(model, { [signed ? "diverging" : "palette"]: name }),
@@ -74,7 +87,7 @@ export function controls(
       least: 0,
       most: 0,
       step: 1,
-      text: (z) => `${shownSlice(z, depth) + 1} of ${depth}`,
+      text: (z) => `${Math.min(z < 0 ? Math.floor(depth / 2) : z, depth - 1) + 1} of ${depth}`,
     },
     write,
     signal,
@@ -86,24 +99,28 @@ export function controls(
     const mode = String(model.get("mode"));
     for (const made of modes) made.setAttribute("aria-pressed", String(made.dataset.mode === mode));
     opacity.element.hidden = mode !== "overlay";
-    const methods = (model.get("methods") ?? []) as MethodEntry[];
+    const methods = (model.get("_methods") ?? []) as MethodEntry[];
     fill(
       method.select,
       methods.map(({ name, title, reason }): Choice =>
         reason ? { value: name, label: title, reason } : { value: name, label: title },
       ),
-      String(model.get("method")),
+      String(model.get("_method")),
     );
-    const targets = (model.get("targets") ?? []) as TargetEntry[];
-    fill(target.select, targets, String(model.get("target")));
+    const targets = (model.get("_targets") ?? []) as TargetEntry[];
+    fill(target.select, targets, String(model.get("_target")));
     target.element.hidden = targets.length === 0;
+    const channels = Number(model.get("_channels"));
+    channel.hidden = channels === 0;
+    number.max = String(channels - 1);
+    number.value = /^channel:(\d+)$/.exec(String(model.get("_target")))?.[1] ?? "";
     const names = signed ? DIVERGING : SEQUENTIAL;
     const chosen = paletteName(String(model.get(signed ? "diverging" : "palette")), signed);
     fill(palette.select, names.map((name) => ({ value: name, label: name })), chosen);
   };
   onChange(
     model,
-    ["mode", "methods", "method", "targets", "target", "palette", "diverging"],
+    ["mode", "_methods", "_method", "_targets", "_target", "_channels", "palette", "diverging"],
     show,
     signal,
   );
@@ -111,7 +128,7 @@ export function controls(
   const element = node(
     "div",
     { class: "wk-tools", role: "toolbar", "aria-label": "Map settings" },
-    segments, method.element, target.element, opacity.element, threshold.element,
+    segments, method.element, target.element, channel, opacity.element, threshold.element,
     palette.element, smooth, own, slice.element, size.element, count.element,
   );
   show();
@@ -122,7 +139,7 @@ export function controls(
       depth = content.grids?.depth ?? 1;
       slice.element.hidden = depth < 2;
       slice.setMost(depth - 1);
-      slice.input.value = String(shownSlice(Number(model.get("slice")), depth));
+      slice.input.value = String(content.slice);
       const without = content.grids === null;
       for (const control of [threshold.element, palette.element, smooth, own]) control.hidden = without;
       show();

@@ -27,7 +27,7 @@ export function half(bits: number): number {
 }
 
 /**
- * Grids as they cross the wire: float16, or uint8 steps between `low` and `high` (255 = NaN).
+ * Grids as they cross the wire: float16 of `value / factor`, or uint8 steps between `low` and `high` (255 = NaN).
  *
  * Returns null if the bytes do not hold `count * depth * height * width` values: a truncated
  * message draws no maps rather than wrong ones.
@@ -38,6 +38,7 @@ export function decodeGrids(
   shape: readonly number[],
   count: number,
   scale: Scale,
+  factor = 1,
 ): Grids | null {
   if (shape.length !== 2 && shape.length !== 3) return null;
   const [depth, height, width] = shape.length === 3 ? shape : [1, ...shape];
@@ -45,7 +46,9 @@ export function decodeGrids(
   const values = new Float32Array(total);
   if (!total) return null;
   if (encoding === "float16" && bytes.length === total * 2) {
-    for (let i = 0; i < total; i++) values[i] = half(bytes[2 * i] | (bytes[2 * i + 1] << 8));
+    for (let i = 0; i < total; i++) {
+      values[i] = half(bytes[2 * i] | (bytes[2 * i + 1] << 8)) * factor;
+    }
   } else if (encoding === "uint8" && bytes.length === total) {
     for (let i = 0; i < total; i++) values[i] = gridValue(bytes[i], scale.low, scale.high);
   } else {

@@ -5,13 +5,14 @@ import { onChange, save, send, type Mode as Join, type RenderProps } from "../sh
 import { decodeSheet, release, type Picture } from "../shared/sheet.ts";
 import { drawn, frame } from "../shared/view.ts";
 import { ColourBar } from "./bar.ts";
+import { inBox } from "./box.ts";
 import { controls } from "./controls.ts";
 import { cellAt, cellsBetween, sliceStart } from "./grid.ts";
-import { layout, step, tileAt, type Layout } from "./layout.ts";
+import { corner, layout, step, tileAt, type Layout } from "./layout.ts";
 import css from "./maps.css";
 import { drawMarks, type Hover } from "./marks.ts";
 import { scalesOf, TilePicture } from "./picture.ts";
-import { CONTENT, LOOK, readContent, readSettings, short, shownSlice, type Content } from "./state.ts";
+import { CONTENT, LOOK, readContent, readSettings, short, type Content } from "./state.ts";
 
 /** How far a pointer moves before a click becomes a brush stroke, CSS pixels. */
 const DRAG_PX = 3;
@@ -47,8 +48,7 @@ function render(props: RenderProps): () => void {
     if (!stroke?.moved) return read;
     return { ...read, brush: { row: content.rows[stroke.index], cells: flat(stroke.cells) } };
   };
-  const depth = (): number => content.grids?.depth ?? 1;
-  const slice = (): number => shownSlice(Number(model.get("slice")), depth());
+  const slice = (): number => content.slice;
   /** Cells of the shown slice as indices into the whole grid. */
   const flat = (cells: Iterable<number>): number[] => {
     const g = content.grids;
@@ -113,8 +113,8 @@ function render(props: RenderProps): () => void {
     const none = content.rows.length === 0;
     empty.hidden = !none;
     scroll.hidden = none;
-    empty.textContent = none ? String(model.get("empty") || "No tiles.") : "";
-    note.textContent = String(model.get("note"));
+    empty.textContent = none ? String(model.get("_empty") || "No tiles.") : "";
+    note.textContent = String(model.get("_note"));
     reason.hidden = content.reason === "";
     reason.textContent = content.reason;
     marks.setAttribute("aria-label", String(model.get("label")));
@@ -184,18 +184,21 @@ function render(props: RenderProps): () => void {
   };
   const cellOf = (u: number, v: number): number | null => {
     const g = content.grids;
-    const at = g && cellAt(g, u, v);
+    const inside = inBox(content.box, u, v);
+    const at = g && inside && cellAt(g, ...inside);
     return g && at ? at.row * g.width + at.column : null;
   };
   const inCells = (event: PointerEvent, index: number): [number, number] => {
     const g = content.grids!;
     const box = marks.getBoundingClientRect();
-    const pitch = l.pitch;
     const x = (event.clientX - box.left) * (l.width / (box.width || 1));
     const y = (event.clientY - box.top) * (l.height / (box.height || 1));
-    const left = 4 + (index % l.columns) * pitch;
-    const top = 4 + Math.floor(index / l.columns) * pitch;
-    return [((x - left) / l.tile) * g.width, ((y - top) / l.tile) * g.height];
+    const [left, top] = corner(l, index);
+    const { box: part } = content;
+    return [
+      (((x - left) / l.tile - part.left) / part.width) * g.width,
+      (((y - top) / l.tile - part.top) / part.height) * g.height,
+    ];
   };
 
   const finish = (cells: readonly number[], row: number, mode: Join): void => {
@@ -264,7 +267,7 @@ function render(props: RenderProps): () => void {
 
   // -- keyboard ------------------------------------------------------------------------------
   const focus = (row: number): void => {
-    model.set("focus", row);
+    model.set("_focus", row);
     send(model, { kind: "focus", row });
     redraw();
   };
@@ -306,7 +309,7 @@ function render(props: RenderProps): () => void {
   };
   on("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || !content.rows.length) return;
-    const index = content.rows.indexOf(Number(model.get("focus")));
+    const index = content.rows.indexOf(Number(model.get("_focus")));
     let used = true;
     if (event.key === "Escape") clearBrush();
     else if (event.key.toLowerCase() === "m") {
@@ -337,7 +340,7 @@ function render(props: RenderProps): () => void {
 
   onChange(model, CONTENT, () => void update(), signal);
   onChange(model, LOOK, redraw, signal);
-  onChange(model, ["note", "label", "empty"], words, signal);
+  onChange(model, ["_note", "label", "_empty"], words, signal);
   const observer = new ResizeObserver(redraw);
   observer.observe(scroll);
   observer.observe(root);

@@ -3,7 +3,7 @@
 import { CATEGORICAL, NONE_COLOUR, NONE_INDEX } from "../shared/palette.ts";
 import { outline, type Grids } from "./grid.ts";
 import { corner, type Layout } from "./layout.ts";
-import { shownSlice, type Content, type Settings } from "./state.ts";
+import type { Content, Settings } from "./state.ts";
 
 export interface Hover {
   readonly index: number;
@@ -71,16 +71,17 @@ export function drawMarks(
     }
     const g = content.grids;
     if (!g) continue;
-    const [cw, ch] = [l.tile / g.width, l.tile / g.height];
+    const { box } = content;
+    const [cw, ch] = [(l.tile * box.width) / g.width, (l.tile * box.height) / g.height];
+    const [left, top] = [x + l.tile * box.left, y + l.tile * box.top];
     const segments = (cells: Iterable<number>) => (): void => {
       for (const [x0, y0, x1, y1] of outline(cells, g.width)) {
-        context.moveTo(x + x0 * cw, y + y0 * ch);
-        context.lineTo(x + x1 * cw, y + y1 * ch);
+        context.moveTo(left + x0 * cw, top + y0 * ch);
+        context.lineTo(left + x1 * cw, top + y1 * ch);
       }
     };
     if (settings.brush?.row === content.rows[i]) {
-      const slice = shownSlice(settings.slice, g.depth);
-      twice(context, "#ffffff", 2, segments(cellsOfSlice(settings.brush.cells, g, slice)));
+      twice(context, "#ffffff", 2, segments(cellsOfSlice(settings.brush.cells, g, content.slice)));
     }
     if (hover?.index === i && hover.cell !== null) {
       twice(context, "rgba(255,255,255,0.8)", 1, segments([hover.cell]));

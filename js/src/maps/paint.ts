@@ -4,6 +4,7 @@
  * The shader in `program.ts` is this function in GLSL; a browser test compares their pictures.
  */
 
+import { WHOLE, type Box, inBox } from "./box.ts";
 import { position, sample, sliceStart, strength, type Grids, type Scale } from "./grid.ts";
 
 export type Mode = "tile" | "map" | "overlay";
@@ -55,11 +56,15 @@ export function paint(
   scale: Scale,
   look: Look,
   table: Uint8Array,
+  box: Box = WHOLE,
 ): void {
   if (look.mode === "tile") return;
   for (let y = 0; y < side; y++) {
     for (let x = 0; x < side; x++) {
-      const value = valueAt(g, tile, slice, (x + 0.5) / side, (y + 0.5) / side, look.smooth);
+      const at = inBox(box, (x + 0.5) / side, (y + 0.5) / side);
+      if (!at) continue;
+      const value = valueAt(g, tile, slice, at[0], at[1], look.smooth);
+      if (Number.isNaN(value)) continue; // not computed yet: the tile as it is
       const place = position(value, scale, look.signed);
       const weight = mapWeight(look, place);
       const entry = Math.round(place * 255) * 4;

@@ -7,7 +7,7 @@ import { corner, type Layout } from "./layout.ts";
 import { lut } from "./luts.ts";
 import { BELOW, paint } from "./paint.ts";
 import { Program } from "./program.ts";
-import { shownSlice, type Content, type Settings } from "./state.ts";
+import type { Content, Settings } from "./state.ts";
 
 /** Scale of each tile: the shared one, or its own. */
 export function scalesOf(content: Content, own: boolean): Scale[] {
@@ -21,7 +21,7 @@ export class TilePicture {
   readonly renderer: "webgl" | "canvas";
   private readonly surface: Surface | null;
   private program: Program | null = null;
-  private uploaded: { picture?: Picture | null; grids?: string; content?: Content; palette?: string } = {};
+  private uploaded: { picture?: Picture | null; content?: Content; ownScale?: boolean; palette?: string } = {};
 
   constructor(changed: () => void, signal: AbortSignal, forceCanvas: boolean) {
     this.surface = forceCanvas ? null : surface(changed, signal);
@@ -51,7 +51,7 @@ export class TilePicture {
       if (target.canvas.height !== height) target.canvas.height = height;
       return this.surface.draw(target, width, height, () => {
         const program = this.upload(content, picture, settings);
-        program.draw(content.rows.length, l, settings);
+        program.draw(content.rows.length, l, settings, content.box);
       });
     }
     if (target.canvas.width !== width) target.canvas.width = width;
@@ -72,12 +72,10 @@ export class TilePicture {
       program.setAtlas(picture, content.atlasInfo);
       uploaded.picture = picture;
     }
-    const slice = shownSlice(settings.slice, content.grids?.depth ?? 1);
-    const grids = `${slice} ${settings.ownScale}`;
-    if (uploaded.content !== content || uploaded.grids !== grids) {
-      program.setGrids(content.grids, slice, scalesOf(content, settings.ownScale));
+    if (uploaded.content !== content || uploaded.ownScale !== settings.ownScale) {
+      program.setGrids(content.grids, content.slice, scalesOf(content, settings.ownScale));
       uploaded.content = content;
-      uploaded.grids = grids;
+      uploaded.ownScale = settings.ownScale;
     }
     if (uploaded.palette !== settings.palette) {
       program.setPalette(lut(settings.palette));
@@ -97,7 +95,6 @@ export class TilePicture {
     target.clearRect(0, 0, target.canvas.width, target.canvas.height);
     target.imageSmoothingQuality = "high";
     const side = Math.round(l.tile * ratio);
-    const slice = shownSlice(settings.slice, content.grids?.depth ?? 1);
     const scales = scalesOf(content, settings.ownScale);
     const table = lut(settings.palette);
     for (let i = 0; i < content.rows.length; i++) {
@@ -111,7 +108,7 @@ export class TilePicture {
       }
       if (!content.grids || settings.mode === "tile" || i >= content.grids.count) continue;
       const pixels = target.getImageData(left, top, side, side);
-      paint(pixels.data, side, content.grids, i, slice, scales[i], settings, table);
+      paint(pixels.data, side, content.grids, i, content.slice, scales[i], settings, table, content.box);
       target.putImageData(pixels, left, top);
     }
   }

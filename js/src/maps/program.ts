@@ -5,6 +5,7 @@
  * opacity, threshold, palette and mode are uniforms. The fragment shader is `paint.ts` in GLSL.
  */
 
+import type { Box } from "./box.ts";
 import { sliceStart, type Grids, type Scale } from "./grid.ts";
 import { MARGIN, type Layout } from "./layout.ts";
 import { BELOW, type Look } from "./paint.ts";
@@ -27,7 +28,7 @@ void main() {
 const FRAGMENT = `#version 300 es
 precision highp float; precision highp sampler2D;
 uniform sampler2D u_atlas, u_grid, u_scale, u_lut;
-uniform ivec2 u_cells; uniform vec2 u_atlas_tiles; uniform float u_atlas_px;
+uniform vec4 u_box; uniform ivec2 u_cells; uniform vec2 u_atlas_tiles; uniform float u_atlas_px;
 uniform float u_opacity, u_threshold; uniform int u_mode, u_smooth, u_signed, u_tiles, u_maps;
 in vec2 v_uv; flat in int v_index; out vec4 colour;
 float cell(int x, int y) {
@@ -44,19 +45,22 @@ void main() {
   }
   colour = vec4(under, 1.0);
   if (u_mode == 0 || v_index >= u_maps) return;
+  vec2 uv = (v_uv - u_box.xy) / u_box.zw;
+  if (any(lessThan(uv, vec2(0.0))) || any(greaterThanEqual(uv, vec2(1.0)))) return;
   float value;
   if (u_smooth == 1) {
-    vec2 at = clamp(v_uv * vec2(u_cells) - 0.5, vec2(0.0), vec2(u_cells - 1));
+    vec2 at = clamp(uv * vec2(u_cells) - 0.5, vec2(0.0), vec2(u_cells - 1));
     ivec2 low = ivec2(at); vec2 f = at - vec2(low);
     value = mix(mix(cell(low.x, low.y), cell(low.x + 1, low.y), f.x),
                 mix(cell(low.x, low.y + 1), cell(low.x + 1, low.y + 1), f.x), f.y);
   } else {
-    value = cell(int(v_uv.x * float(u_cells.x)), int(v_uv.y * float(u_cells.y)));
+    value = cell(int(uv.x * float(u_cells.x)), int(uv.y * float(u_cells.y)));
   }
+  if (isnan(value)) return;
   vec2 scale = texelFetch(u_scale, ivec2(0, v_index), 0).rg;
   float extent = scale.y - scale.x;
   float place = u_signed == 1 ? 0.5 : 0.0;
-  if (extent > 0.0 && !isnan(value)) place = clamp((value - scale.x) / extent, 0.0, 1.0);
+  if (extent > 0.0) place = clamp((value - scale.x) / extent, 0.0, 1.0);
   float strength = u_signed == 1 ? abs(place - 0.5) * 2.0 : place;
   if (u_threshold > 0.0 && strength < u_threshold) return;
   vec3 map = texelFetch(u_lut, ivec2(int(floor(place * 255.0 + 0.5)), 0), 0).rgb;
@@ -156,7 +160,7 @@ export class Program {
   }
 
   /** Draw `count` tiles into the viewport that the caller has set. */
-  draw(count: number, l: Layout, look: Look): void {
+  draw(count: number, l: Layout, look: Look, box: Box): void {
     const { gl } = this;
     gl.useProgram(this.program);
     gl.bindVertexArray(this.vao);
@@ -177,6 +181,7 @@ export class Program {
       gl.uniform2f(this.at("u_atlas_tiles"), width / tile, height / tile);
       gl.uniform1f(this.at("u_atlas_px"), tile);
     }
+    gl.uniform4f(this.at("u_box"), box.left, box.top, box.width, box.height);
     gl.uniform1f(this.at("u_opacity"), look.opacity);
     gl.uniform1f(this.at("u_threshold"), look.threshold);
     gl.uniform1i(this.at("u_mode"), MODES[look.mode]);

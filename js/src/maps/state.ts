@@ -3,6 +3,7 @@
 import { bytesOf, decodePositions, decodeRows } from "../shared/codec.ts";
 import type { Model } from "../shared/model.ts";
 import type { SheetInfo } from "../shared/sheet.ts";
+import type { Box } from "./box.ts";
 import { decodeGrids, type Grids, type Scale } from "./grid.ts";
 import { paletteName, type PaletteName } from "./luts.ts";
 import type { Look, Mode } from "./paint.ts";
@@ -14,13 +15,14 @@ export interface LegendEntry {
 
 /** Traits that change together when the kernel shows another set or other maps. */
 export const CONTENT = [
-  "rows", "labels", "legend", "captions", "atlas", "atlas_info", "maps", "maps_info", "revision",
+  "_rows", "_labels", "_legend", "_captions", "_atlas", "_atlas_info", "_maps", "_maps_info",
+  "_shown_slice", "_revision",
 ] as const;
 
 /** Traits that change how the same content looks. */
 export const LOOK = [
-  "mode", "opacity", "threshold", "palette", "diverging", "smooth", "own_scale", "slice", "size",
-  "focus", "brush", "height",
+  "mode", "opacity", "threshold", "palette", "diverging", "smooth", "own_scale", "size",
+  "_focus", "brush", "height",
 ] as const;
 
 export interface Content {
@@ -38,6 +40,8 @@ export interface Content {
   readonly title: string;
   readonly unit: string;
   readonly reason: string; // why there are no maps
+  readonly slice: number; // of grids and tiles, 0 for flat ones
+  readonly box: Box; // where the picture lies inside its square
 }
 
 interface MapsInfo {
@@ -46,6 +50,7 @@ interface MapsInfo {
   count?: number;
   low?: number;
   high?: number;
+  factor?: number;
   signed?: boolean;
   title?: string;
   unit?: string;
@@ -53,19 +58,20 @@ interface MapsInfo {
 }
 
 export function readContent(model: Model): Content {
-  const info = (model.get("maps_info") ?? {}) as MapsInfo;
+  const info = (model.get("_maps_info") ?? {}) as MapsInfo;
   const scale = { low: info.low ?? 0, high: info.high ?? 0 };
-  const atlasInfo = (model.get("atlas_info") ?? {}) as Partial<SheetInfo>;
+  const atlasInfo = (model.get("_atlas_info") ?? {}) as Partial<SheetInfo> & { box?: number[] };
+  const [left, top, width, height] = atlasInfo.box ?? [0, 0, 1, 1];
   const encoding = info.encoding ?? "";
-  const bytes = bytesOf(model.get("maps") as DataView | null);
-  const grids = decodeGrids(bytes, encoding, info.shape ?? [], info.count ?? 0, scale);
+  const bytes = bytesOf(model.get("_maps") as DataView | null);
+  const grids = decodeGrids(bytes, encoding, info.shape ?? [], info.count ?? 0, scale, info.factor ?? 1);
   return {
-    revision: Number(model.get("revision") ?? 0),
-    rows: decodeRows(model.get("rows") as DataView | null),
-    labels: decodePositions(model.get("labels") as DataView | null),
-    legend: (model.get("legend") ?? []) as LegendEntry[],
-    captions: (model.get("captions") ?? []) as string[],
-    atlas: model.get("atlas"),
+    revision: Number(model.get("_revision") ?? 0),
+    rows: decodeRows(model.get("_rows") as DataView | null),
+    labels: decodePositions(model.get("_labels") as DataView | null),
+    legend: (model.get("_legend") ?? []) as LegendEntry[],
+    captions: (model.get("_captions") ?? []) as string[],
+    atlas: model.get("_atlas"),
     atlasInfo: atlasInfo.count ? (atlasInfo as SheetInfo) : null,
     grids,
     scale,
@@ -74,6 +80,8 @@ export function readContent(model: Model): Content {
     title: info.title ?? "",
     unit: info.unit ?? "",
     reason: info.reason ?? "",
+    slice: Math.min(Math.max(Number(model.get("_shown_slice") ?? 0), 0), (grids?.depth ?? 1) - 1),
+    box: { left, top, width, height },
   };
 }
 
@@ -85,7 +93,6 @@ export interface Brush {
 export interface Settings extends Look {
   readonly palette: PaletteName;
   readonly ownScale: boolean;
-  readonly slice: number; // -1: the middle one
   readonly size: number;
   readonly focus: number; // tile number, -1 none
   readonly brush: Brush | null;
@@ -103,17 +110,11 @@ export function readSettings(model: Model, signed: boolean): Settings {
     signed,
     palette: paletteName(palette, signed),
     ownScale: Boolean(model.get("own_scale")),
-    slice: Number(model.get("slice")),
     size: Number(model.get("size")),
-    focus: Number(model.get("focus")),
+    focus: Number(model.get("_focus")),
     brush: brush.cells?.length && brush.row !== undefined ? (brush as Brush) : null,
     height: Number(model.get("height")),
   };
-}
-
-/** The slice that is shown: the chosen one, or the middle one until one is chosen. */
-export function shownSlice(slice: number, depth: number): number {
-  return slice < 0 ? Math.floor(depth / 2) : Math.min(slice, depth - 1);
 }
 
 /** A number as the colour bar and the status line write it: three digits that matter. */

@@ -34,7 +34,7 @@ export function range(
 ): { element: HTMLLabelElement; input: HTMLInputElement; setMost: (most: number) => void } {
   const { trait, label, least, most, step, text } = options;
   const input = node("input", { type: "range", min: least, max: most, step, "aria-label": label });
-  const shown = node("output");
+  const shown = node("output", { hidden: !text });
   const element = node("label", { class: "wk-range", title: label }, label, input, shown);
   const show = (): void => {
     const value = Number(model.get(trait));
