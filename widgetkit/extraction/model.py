@@ -1,0 +1,637 @@
+"""A network as map methods see it: arrays in, arrays out, and left as it was."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from widgetkit.errors import BadImage, ChannelMismatch, InvalidInput, StoreMismatch
+from widgetkit.extraction._torch import nn, torch
+from widgetkit.extraction.arrange import Arrangement, Layouts
+from widgetkit.extraction.capture import (
+    Probe,
+    evaluation,
+    hooked,
+    layer_tensor,
+    probe,
+    tensor_of,
+    unwrap,
+    with_tensor,
+)
+from widgetkit.extraction.device import (
+    batch_that_fits,
+    choose_device,
+    is_out_of_memory,
+    reproducible,
+)
+from widgetkit.extraction.heads import Head, head_behind
+from widgetkit.extraction.identity import model_identity
+from widgetkit.extraction.layer_table import arrangement_of, resolve
+from widgetkit.extraction.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore
+
+Objective = Callable[[torch.Tensor], torch.Tensor]
+# How the part of the network after a layer can be run from activations alone; see _route.
+Route = Literal["one", "same", "images"]
+# The graph of a backward pass keeps about what each module took and gave.
+GRADIENT_SHARE = 4
+AGREEMENT = 1e-4
+
+
+class ModelContext:
+    """What map methods may ask of a network.
+
+    Images come in as the store keeps them (uint8, or float between 0 and 255 after masking) and
+    are preprocessed here. Every call runs the network in evaluation mode, a bounded batch at a
+    time, and leaves hooks, training flags and gradients as they were. One call runs at a time;
+    others wait.
+
+    Parameters
+    ----------
+    model : nn.Module
+    preprocess : Preprocess or mapping, optional
+        Default: :meth:`Preprocess.suggest` for the first images seen.
+    layer : str, optional
+        Used where a call names none.
+    class_names : sequence of str, optional
+    device : str, default "auto"
+        The network is moved there and stays. ``"auto"``: CUDA where there is one.
+    batch_size : int or "auto"
+        Images at once. ``"auto"`` bounds the memory of a batch.
+    layout : optional
+        How to read layers whose axes cannot be told; see :class:`~widgetkit.extraction.Layout`.
+
+    Raises
+    ------
+    InvalidInput
+        Not a model, no such device, or a batch size below 1.
+    UnknownLayer
+        ``layer`` is not in the model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        preprocess: Preprocess | Mapping[str, Any] | None = None,
+        layer: str | None = None,
+        class_names: Sequence[str] | None = None,
+        device: str | torch.device = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        layout: Layouts = None,
+    ) -> None:
+        self._model = unwrap(model)
+        self._device = choose_device(device)
+        self._model.to(self._device)
+        self._preprocess = (
+            Preprocess.from_dict(preprocess) if isinstance(preprocess, Mapping) else preprocess
+        )
+        self._layer = resolve(self._model, layer)[0] if layer is not None else None
+        self.class_names = None if class_names is None else tuple(class_names)
+        if batch_size != "auto" and (not isinstance(batch_size, int) or batch_size < 1):
+            raise InvalidInput(f"batch_size={batch_size!r}: 'auto' or a number from 1.")
+        self._batch_size = batch_size
+        self._layout = layout
+        self._lock = threading.RLock()
+        self._probes: dict[tuple[int, ...], Probe] = {}
+        self._examples: dict[tuple[int, ...], torch.Tensor] = {}
+        self._arrangements: dict[tuple[str, tuple[int, ...]], Arrangement] = {}
+        self._routes: dict[tuple[str, tuple[int, ...]], Route] = {}
+        self._latest: tuple[int, ...] | None = None
+
+    @classmethod
+    def for_store(
+        cls, model: nn.Module, store: ActivationStore, *, check: bool = True, **options: Any
+    ) -> ModelContext:
+        """The network a store was made with, with the store's preprocessing and class names.
+
+        Parameters
+        ----------
+        model : nn.Module
+        store : ActivationStore
+        check : bool
+            Compare the weights with those recorded.
+        **options
+            As for the class.
+
+        Raises
+        ------
+        StoreMismatch
+            The weights are not those the store was made with.
+        """
+        recorded = store.manifest.model.get("weights_hash")
+        if check and recorded is not None:
+            found = model_identity(model)
+            if found["weights_hash"] != recorded:
+                raise StoreMismatch(
+                    f"The store was made with {store.manifest.model.get('class')}, weights "
+                    f"{str(recorded)[:12]}; this is {found['class']}, weights "
+                    f"{found['weights_hash'][:12]}. Load the weights of the extraction, or extract "
+                    "again with this network."
+                )
+        options.setdefault("preprocess", store.manifest.preprocess or None)
+        options.setdefault("class_names", store.class_names)
+        options.setdefault("layer", store.default_layer)
+        return cls(model, **options)
+
+    # -- what it is ----------------------------------------------------------------------
+    @property
+    def model(self) -> nn.Module:
+        """The network itself."""
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def layer(self) -> str | None:
+        """The layer of calls that name none."""
+        return self._layer
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all layers."""
+        return tuple(name for name, _ in self._model.named_modules() if name)
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """The preprocessing; None until images were seen, if none was given."""
+        return self._preprocess
+
+    def identity(self) -> dict[str, Any]:
+        """Class, hash of the weights, number of parameters: :func:`model_identity`."""
+        return model_identity(self._model)
+
+    def __repr__(self) -> str:
+        return f"<ModelContext: {type(self._model).__name__} on {self._device}>"
+
+    # -- forward -------------------------------------------------------------------------
+    def forward_to_layer(self, images: np.ndarray, layer: str | None = None) -> np.ndarray:
+        """Activations of a layer.
+
+        Parameters
+        ----------
+        images : (m, H, W[, 3]) or (m, D, H, W[, 3]) uint8 or float 0..255
+        layer : str, optional
+            Default: :attr:`layer`.
+
+        Returns
+        -------
+        (m, C, *grid) float32
+            ``(m, C)`` for a layer with one vector an image.
+
+        Raises
+        ------
+        UnknownLayer, NoSpatialOutput, BadImage
+        """
+        name = self._named(layer)
+        with self._running():
+            arrangement = self._arrangement(name, images)
+
+            def run(x: torch.Tensor) -> np.ndarray:
+                kept: list[torch.Tensor] = []
+
+                def watch(_: str, output: Any) -> None:
+                    values = arrangement.apply(layer_tensor(name, output), len(x), layer=name)
+                    kept[:] = [values.float().clone()]
+
+                with torch.inference_mode(), hooked(self._model, [name], watch):
+                    self._model(x)
+                return _numpy(kept[0])
+
+            return self._over_images(images, run, empty=arrangement.shape)
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """The network's output for each image, before any softmax.
+
+        Returns
+        -------
+        (m, n_classes) float32
+
+        Raises
+        ------
+        InvalidInput
+            The network gives no row of scores an image.
+        """
+        with self._running():
+
+            def run(x: torch.Tensor) -> np.ndarray:
+                with torch.inference_mode():
+                    return _numpy(scores_of(self._model(x), len(x)))
+
+            return self._over_images(images, run, empty=(0,))
+
+    def logits_masked(
+        self,
+        images: np.ndarray,
+        masks: np.ndarray,
+        *,
+        baseline: float | Literal["mean"] = "mean",
+        check: Callable[[], None] | None = None,
+    ) -> np.ndarray:
+        """Logits of every image under every mask, without ever holding all masked images.
+
+        Parameters
+        ----------
+        images : (m, *spatial[, 3])
+        masks : (k, *spatial) or (m, k, *spatial) float in [0, 1]
+            1 keeps a pixel, 0 puts the baseline there, between mixes the two.
+        baseline : float or "mean"
+            A value in the images' range, or each image's own mean colour.
+        check : callable, optional
+            Called before each batch; may raise to stop.
+
+        Returns
+        -------
+        (m, k, n_classes) float32
+
+        Raises
+        ------
+        InvalidInput
+            Masks do not fit the images.
+        """
+        pictures = np.asarray(images)
+        colour = pictures.ndim >= 4 and pictures.shape[-1] == 3
+        spatial = pictures.shape[1:-1] if colour else pictures.shape[1:]
+        per_image = masks.ndim == len(spatial) + 2
+        if masks.shape[-len(spatial) :] != spatial or not (
+            (per_image and masks.shape[0] == len(pictures)) or masks.ndim == len(spatial) + 1
+        ):
+            raise InvalidInput(
+                f"Masks of shape {masks.shape} do not fit images of {pictures.shape}: (k, "
+                f"{', '.join(map(str, spatial))}), or the same after the number of images."
+            )
+        count = masks.shape[1 if per_image else 0]
+        axes = tuple(range(1, 1 + len(spatial)))
+        if baseline == "mean":
+            fill = pictures.mean(axis=axes, keepdims=True, dtype=np.float64).astype(np.float32)
+        else:
+            fill = np.full((len(pictures), *[1] * (pictures.ndim - 1)), baseline, np.float32)
+        total = len(pictures) * count
+        step = self.batch_for(pictures) if total else 1
+        results = []
+        for start in range(0, total, step):
+            if check is not None:
+                check()
+            image, mask = np.divmod(np.arange(start, min(start + step, total)), count)
+            kept = (masks[image, mask] if per_image else masks[mask]).astype(np.float32)
+            kept = kept[..., None] if colour else kept
+            results.append(
+                self.logits(pictures[image].astype(np.float32) * kept + fill[image] * (1 - kept))
+            )
+        if not results:
+            return np.zeros((len(pictures), count, 0), np.float32)
+        return np.concatenate(results).reshape(len(pictures), count, -1)
+
+    def head_from_layer(
+        self,
+        activations: np.ndarray,
+        layer: str | None = None,
+        *,
+        images: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Run the rest of the network from activations of a layer.
+
+        The layer's output is exchanged while the network runs on something else: on an empty image
+        where everything after the layer depends on the layer alone (found out once, by trying),
+        else on ``images``.
+
+        Parameters
+        ----------
+        activations : (m, C, *grid)
+        layer : str, optional
+            Default: :attr:`layer`.
+        images : (m, ...), optional
+            The images the activations belong to. Needed where the rest also reads something else:
+            a connection round the layer (U-Net), or class and register tokens, which activations
+            do not hold.
+
+        Returns
+        -------
+        (m, n_classes) float32
+
+        Raises
+        ------
+        InvalidInput
+            ``images`` are needed and were not given, or no image was ever seen (then the size of
+            an empty one is not known either).
+        ChannelMismatch
+            The activations have another shape than the layer.
+        """
+        name = self._named(layer)
+        with self._running():
+            if images is None and self._latest is None:
+                raise InvalidInput(
+                    "head_from_layer needs the size of an image: call forward_to_layer or logits "
+                    "first, or pass images=."
+                )
+            arrangement = self._arrangement(name, images)
+            values = np.asarray(activations)
+            if values.shape[1:] != arrangement.shape:
+                raise ChannelMismatch(
+                    f"Activations {values.shape} for layer {name!r}, which gives (m, "
+                    f"{', '.join(map(str, arrangement.shape))})."
+                )
+            if images is not None and len(images) != len(values):
+                raise InvalidInput(f"{len(images)} images for {len(values)} activations.")
+            route: Route = "images" if images is not None else self._route(name)
+            if route == "images" and images is None:
+                raise InvalidInput(
+                    f"What comes after layer {name!r} also depends on other parts of the network "
+                    "(tokens, or a connection round the layer). Pass images=, those the activations "
+                    "belong to."
+                )
+            one = self._examples[self._shape()][:1]
+
+            def run(rows: slice) -> np.ndarray:
+                a = torch.from_numpy(np.ascontiguousarray(values[rows], dtype=np.float32))
+                if images is not None:
+                    x = self._input(images[rows])
+                else:
+                    x = torch.zeros_like(
+                        one if route == "one" else one.expand(len(a), *one.shape[1:])
+                    )
+                return _numpy(self._rest(name, arrangement, a.to(self._device), x))
+
+            width = tensor_of(self._probes[self._shape()].output)
+            empty = (0 if width is None else int(width.shape[1]),)
+            return self._batched(len(values), self._auto(), run, empty)
+
+    # -- gradients -----------------------------------------------------------------------
+    def activations_and_gradients(
+        self,
+        images: np.ndarray,
+        layer: str | None = None,
+        target_class: int | Sequence[int] | np.ndarray | Objective = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Activations of a layer and the gradient of a score by them.
+
+        Parameters
+        ----------
+        images : (m, ...) uint8 or float 0..255
+        layer : str, optional
+            Default: :attr:`layer`.
+        target_class : int, (m,) int, or callable
+            Whose logit the gradient is of: one class, one for each image, or an objective that
+            takes the logits ``(b, n_classes)`` (a tensor) and gives one score an image ``(b,)``.
+
+        Returns
+        -------
+        A, dA : (m, C, *grid) float32
+            The gradient is zero where the score does not depend on the layer.
+
+        Raises
+        ------
+        InvalidInput
+            No such class, or a network that switches gradients off.
+        """
+        name = self._named(layer)
+        pictures = np.asarray(images)
+        if not callable(target_class):
+            target_class = np.broadcast_to(np.asarray(target_class, np.int64), len(pictures))
+        with self._running():
+            arrangement = self._arrangement(name, pictures)
+
+            def run(rows: slice) -> np.ndarray:
+                x = self._input(pictures[rows])
+                objective = (
+                    target_class if callable(target_class) else _class_score(target_class[rows])
+                )
+                leaf, gradient = self._gradient(name, x, objective)
+                pair = [arrangement.apply(t, len(x), layer=name).float() for t in (leaf, gradient)]
+                return _numpy(torch.stack(pair, dim=1))
+
+            size = max(1, self._auto() // GRADIENT_SHARE)
+            both = self._batched(len(pictures), size, run, (2, *arrangement.shape))
+        return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+
+    def _gradient(
+        self, name: str, x: torch.Tensor, objective: Objective
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer's raw output and the gradient by it. No graph is built before the layer."""
+        kept: list[torch.Tensor] = []
+
+        def cut(_: str, output: Any) -> Any:
+            tensor = layer_tensor(name, output)
+            torch.set_grad_enabled(True)  # from here on; no_grad below restores what was before
+            leaf = tensor.detach().requires_grad_(True)
+            kept[:] = [leaf]
+            # what runs next may work in place, which a leaf does not allow
+            return with_tensor(output, tensor, leaf.clone())
+
+        with torch.inference_mode(False), torch.no_grad(), hooked(self._model, [name], cut):
+            scores = scores_of(self._model(x), len(x))
+            chosen = objective(scores)
+            if not chosen.requires_grad:
+                raise InvalidInput(
+                    f"No gradient reaches layer {name!r}: the model switches gradients off in its "
+                    "forward, or the score does not depend on its output."
+                )
+            if chosen.shape != (len(x),):
+                raise InvalidInput(
+                    f"The objective gave {tuple(chosen.shape)} for {len(x)} images; one score each."
+                )
+            (gradient,) = torch.autograd.grad(chosen.sum(), kept[0], allow_unused=True)
+        leaf = kept[0].detach()
+        return leaf, torch.zeros_like(leaf) if gradient is None else gradient
+
+    # -- the linear head -----------------------------------------------------------------
+    def linear_head(self, images: np.ndarray, layer: str | None = None) -> Head | None:
+        """Weights ``(n_classes, C)`` and bias, if one linear layer follows the pooled layer.
+
+        ``images`` are what that is checked on. See :func:`widgetkit.extraction.linear_head`.
+        """
+        name = self._named(layer)
+        with self._running():
+            arrangement = self._arrangement(name, images)
+            return head_behind(self._model, name, arrangement, self._input(images))
+
+    # -- inside --------------------------------------------------------------------------
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with self._lock, evaluation(self._model), reproducible():
+            yield
+
+    def _named(self, layer: str | None) -> str:
+        name = layer if layer is not None else self._layer
+        if name is None:
+            raise InvalidInput("No layer: pass layer=, or give ModelContext one.")
+        return resolve(self._model, name)[0]
+
+    def _input(self, images: np.ndarray) -> torch.Tensor:
+        """The network's input, on its device and in its dtype."""
+        pictures = np.asarray(images)
+        if self._preprocess is None:
+            self._preprocess = Preprocess.suggest(pictures.shape[1:], np.uint8, self._model)
+        tiles = self._preprocess.from_pictures(pictures)
+        x = self._preprocess(tiles, device=self._device)
+        parameter = next((p for p in self._model.parameters() if p.is_floating_point()), None)
+        return x if parameter is None else x.to(parameter.dtype)
+
+    def _see(self, images: np.ndarray) -> None:
+        """Watch every layer once for images of this shape."""
+        if len(images) == 0:
+            raise BadImage("No image was given, and none was seen before: shapes are not known.")
+        x = self._input(images[:2])
+        shape = tuple(x.shape[1:])
+        self._latest = shape
+        if shape not in self._probes:
+            self._probes[shape] = probe(self._model, x)
+            self._examples[shape] = x
+
+    def _shape(self) -> tuple[int, ...]:
+        assert self._latest is not None
+        return self._latest
+
+    def _arrangement(self, name: str, images: np.ndarray | None) -> Arrangement:
+        if images is not None and (len(images) or self._latest is None):
+            self._see(np.asarray(images))
+        key = (name, self._shape())
+        if key not in self._arrangements:
+            ran = self._probes[self._shape()]
+            self._arrangements[key] = arrangement_of(self._model, name, ran, self._layout)
+        return self._arrangements[key]
+
+    def _rest(
+        self, name: str, arrangement: Arrangement, activations: torch.Tensor, x: torch.Tensor
+    ) -> torch.Tensor:
+        def exchange(_: str, output: Any) -> Any:
+            tensor = layer_tensor(name, output)
+            raw = arrangement.restore(activations.to(tensor.dtype), tensor)
+            return with_tensor(output, tensor, raw.clone())
+
+        with torch.inference_mode(), hooked(self._model, [name], exchange):
+            return scores_of(self._model(x), len(activations))
+
+    def _route(self, name: str) -> Route:
+        """How the rest can be run: on one empty image, on as many as activations, or not at all.
+
+        Found by comparing with the logits of two real images; "one" spares the first part of the
+        network for all but one image.
+        """
+        key = (name, self._shape())
+        if key not in self._routes:
+            self._routes[key] = self._try_routes(name)
+        return self._routes[key]
+
+    def _try_routes(self, name: str) -> Route:
+        x = self._examples[self._shape()]
+        arrangement = self._arrangements[(name, self._shape())]
+        kept: list[torch.Tensor] = []
+
+        # Two alike would not show that the rest reads the images: changed ones beside them.
+        x = torch.cat([x, x.flip(-1) * 0.5])
+
+        def watch(_: str, output: Any) -> None:
+            values = arrangement.apply(layer_tensor(name, output), len(x), layer=name)
+            kept[:] = [values.float().clone()]
+
+        with torch.inference_mode(), hooked(self._model, [name], watch):
+            expected = scores_of(self._model(x), len(x)).float()
+        limit = AGREEMENT * max(1e-3, float(expected.abs().max()))
+        tries: tuple[tuple[Route, torch.Tensor], ...] = (
+            ("one", torch.zeros_like(x[:1])),
+            ("same", torch.zeros_like(x)),
+        )
+        for route, empty in tries:
+            try:
+                found = self._rest(name, arrangement, kept[0], empty).float()
+            except (RuntimeError, ValueError, InvalidInput) as error:
+                if is_out_of_memory(error):
+                    raise
+                continue
+            if found.shape == expected.shape and bool(((found - expected).abs() <= limit).all()):
+                return route
+        return "images"
+
+    def batch_for(self, images: np.ndarray) -> int:
+        """Images that are run at once, for images of this shape."""
+        with self._running():
+            self._see(np.asarray(images))
+            return self._auto()
+
+    def _auto(self) -> int:
+        if self._batch_size != "auto":
+            return self._batch_size
+        shape = self._shape()
+        pixels = int(np.prod(shape[1:]))
+        return batch_that_fits(self._device, pixels, self._probes[shape].peak_bytes)
+
+    def _over_images(
+        self, images: np.ndarray, run: Callable[[torch.Tensor], np.ndarray], empty: tuple[int, ...]
+    ) -> np.ndarray:
+        pictures = np.asarray(images)
+        if len(pictures):
+            self._see(pictures)
+        size = self._auto() if self._latest is not None else 1
+        return self._batched(
+            len(pictures), size, lambda rows: run(self._input(pictures[rows])), empty
+        )
+
+    def _batched(
+        self,
+        count: int,
+        size: int,
+        run: Callable[[slice], np.ndarray],
+        empty: tuple[int, ...],
+    ) -> np.ndarray:
+        """``run`` over all rows in parts; parts are halved where the device's memory ends."""
+        results: list[np.ndarray] = []
+        start = 0
+        while start < count:
+            try:
+                results.append(run(slice(start, min(start + size, count))))
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or size == 1:
+                    raise
+                size //= 2
+                torch.cuda.empty_cache()
+                continue
+            start += size
+        return np.concatenate(results) if results else np.zeros((0, *empty), np.float32)
+
+
+def scores_of(output: Any, images: int) -> torch.Tensor:
+    """One row of scores an image, from a model's output.
+
+    Raises
+    ------
+    InvalidInput
+        There is none.
+    """
+    tensor = tensor_of(output)
+    if tensor is not None and tensor.ndim >= 2 and tensor.shape[0] == images:
+        flat = tensor.flatten(1)
+        if flat.shape[1] == tensor.shape[1]:
+            return flat
+    given = type(output).__name__ if tensor is None else str(tuple(tensor.shape))
+    raise InvalidInput(
+        f"The model gives {given} for {images} images, not one row of class scores each. Methods "
+        "that explain a class cannot be used with it; cluster and selection maps can."
+    )
+
+
+def _class_score(classes: np.ndarray) -> Objective:
+    def objective(scores: torch.Tensor) -> torch.Tensor:
+        low, high = int(classes.min()), int(classes.max())
+        if low < 0 or high >= scores.shape[1]:
+            wrong = low if low < 0 else high
+            raise InvalidInput(
+                f"Class {wrong} is not one of the model's {scores.shape[1]} classes."
+            )
+        index = torch.from_numpy(np.array(classes)).to(scores.device)
+        return scores.gather(1, index[:, None])[:, 0]
+
+    return objective
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    values: np.ndarray = tensor.detach().float().cpu().numpy()
+    return values
