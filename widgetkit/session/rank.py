@@ -1,0 +1,152 @@
+"""Which tiles the gallery shows, in which order, and the sentence that says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from widgetkit.errors import InvalidInput, UnknownName, near
+from widgetkit.session.clustering import Clustering
+from widgetkit.session.maps import MapSpec, kind_of
+from widgetkit.session.selection import Selection
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore
+
+Rule = Literal["representative", "score", "random", "first"]
+RULES: tuple[str, ...] = get_args(Rule)
+
+Rows = npt.NDArray[np.int64]
+
+
+def ranked(
+    store: ActivationStore,
+    selection: Selection,
+    clustering: Clustering | None,
+    spec: MapSpec,
+    layer: str,
+    embeddings: npt.NDArray[np.float32],
+    *,
+    rule: str,
+    count: int | None,
+    seed: int,
+) -> tuple[Rows, str]:
+    """Order the selected tiles (all when none is selected) by a rule.
+
+    Parameters
+    ----------
+    rule : "representative", "score", "random" or "first"
+        representative: nearest to the mean embedding of each cluster, one cluster after the
+        other in turn. score: how much of the map's target a tile holds. random: seeded.
+        first: store order.
+    count : int, optional
+        At most so many; None means all.
+
+    Returns
+    -------
+    rows : (m,) int64
+    sentence : str
+        States the rule, the numbers and the seed; stable.
+    """
+    if rule not in RULES:
+        raise UnknownName(f"There is no rule {rule!r}. {near(rule, RULES)}".rstrip())
+    if count is not None and (isinstance(count, bool) or count < 0):
+        raise InvalidInput(f"count is a number of tiles from 0, or None; got {count!r}.")
+    rows = selection.rows if selection.count else np.arange(selection.n, dtype=np.int64)
+    of = "selected tiles" if selection.count else "tiles"
+    most = len(rows) if count is None else min(count, len(rows))
+    if not len(rows):
+        return rows.copy(), "There are no tiles."
+    if rule == "first":
+        return rows[:most].copy(), f"The first {most} of {len(rows)} {of}, in store order."
+    if rule == "random":
+        drawn = np.random.default_rng(seed).permutation(rows)[:most]
+        return drawn, f"{most} of {len(rows)} {of}, drawn at random (seed {seed})."
+    if rule == "score":
+        score, what = _score(store, clustering, spec, layer, embeddings)
+        order = np.lexsort((rows, -score[rows]))
+        return rows[order][:most], f"{most} of {len(rows)} {of} with the highest {what}."
+    return _representative(rows, of, most, clustering, embeddings)
+
+
+def _representative(
+    rows: Rows,
+    of: str,
+    most: int,
+    clustering: Clustering | None,
+    embeddings: npt.NDArray[np.float32],
+) -> tuple[Rows, str]:
+    """Nearest to the mean of their group, the groups in turn (largest first)."""
+    labels = np.zeros(len(rows), dtype=np.int32) if clustering is None else clustering.labels[rows]
+    groups: list[Rows] = []
+    for i in np.unique(labels):
+        members = rows[labels == i]
+        vectors = embeddings[members].astype(np.float64)
+        distance = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
+        groups.append(members[np.lexsort((members, distance))])
+    groups.sort(key=lambda g: (-len(g), int(g[0])))
+    turn = np.concatenate([np.arange(len(g)) for g in groups])
+    group = np.concatenate([np.full(len(g), i) for i, g in enumerate(groups)])
+    order = np.lexsort((group, turn))
+    chosen = np.concatenate(groups)[order][:most]
+    what = "their mean activation" if len(groups) == 1 else "the mean activation of their cluster"
+    turns = "" if len(groups) == 1 else f", {len(groups)} clusters in turn"
+    return chosen, f"{most} of {len(rows)} {of}, nearest first to {what}{turns}."
+
+
+def _score(
+    store: ActivationStore,
+    clustering: Clustering | None,
+    spec: MapSpec,
+    layer: str,
+    embeddings: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float64], str]:
+    """(n,) how much of the target of the map each tile holds, and what that is called."""
+    kind = kind_of(spec)
+    if kind == "class" and store.outputs is not None:
+        outputs = np.asarray(store.outputs, dtype=np.float64)
+        names = store.class_names
+        if spec.target is None:
+            return outputs.max(axis=1), "output for their predicted class"
+        if spec.target < outputs.shape[1]:
+            label = names[spec.target] if names else f"class {spec.target}"
+            return outputs[:, spec.target], f"output for {label}"
+        raise InvalidInput(f"There is no class {spec.target}; the model has {outputs.shape[1]}.")
+    if kind == "channel" and spec.target is not None and spec.target < embeddings.shape[1]:
+        return embeddings[:, spec.target].astype(
+            np.float64
+        ), f"mean activation of channel {spec.target}"
+    if clustering is None:
+        raise InvalidInput(
+            "There is no clustering yet to score tiles by. Call session.wait() first."
+        )
+    target = spec.target if kind == "cluster" else None
+    if target is not None:
+        clustering.check(target)
+    if clustering.weights is not None:
+        weights = clustering.weights.astype(np.float64)
+        if target is None:
+            return weights.max(axis=1, initial=0.0), "weight in their own cluster"
+        return weights[:, target], f"weight in {clustering.names[target]}"
+    if clustering.prototypes is None or clustering.layer != layer:
+        raise InvalidInput(
+            f"The clustering {clustering.name!r} has neither weights nor prototypes on layer {layer!r} "
+            "to score tiles by. Use another rule."
+        )
+    return _closeness(clustering, embeddings, target)
+
+
+def _closeness(
+    clustering: Clustering, embeddings: npt.NDArray[np.float32], target: int | None
+) -> tuple[npt.NDArray[np.float64], str]:
+    prototypes = clustering.prototypes
+    assert prototypes is not None
+    score = np.full(clustering.n, -np.inf)
+    wanted = range(clustering.k) if target is None else (target,)
+    for i in wanted:
+        at = np.flatnonzero(clustering.labels == i) if target is None else np.arange(clustering.n)
+        score[at] = -np.linalg.norm(embeddings[at].astype(np.float64) - prototypes[i], axis=1)
+    name = "their own cluster" if target is None else clustering.names[target]
+    return score, f"closeness to the centre of {name}"

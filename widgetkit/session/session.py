@@ -1,0 +1,196 @@
+"""The session: the one thing that changes, asked by code and views alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from widgetkit import explain
+from widgetkit.session import maps, rank, state
+from widgetkit.session.clusters import Clusters
+from widgetkit.session.core import check_layer
+from widgetkit.session.jobs import Job
+from widgetkit.session.maps import Kind, MapResult, MapSpec, Question
+from widgetkit.session.selecting import Selecting
+from widgetkit.session.summary import Summary, summarise
+
+
+class Session(Selecting, Clusters):
+    """Selection, history, clustering, maps and jobs over one store.
+
+    Everything it holds is an immutable value; every change goes through a method, tells the
+    observers and, where it can be undone, becomes a step of :attr:`history`. Jobs run beside
+    the kernel when an event loop runs (a notebook) and inline when none does (a script), so
+    that scripts are deterministic.
+
+    Parameters
+    ----------
+    store : ActivationStore
+    model : Model, optional
+        What map methods that run the network need, such as
+        ``widgetkit.extraction.ModelContext``.
+    layer : str, optional
+        Default: ``store.default_layer``.
+    seed : int
+        Of everything random that the session starts.
+    """
+
+    def set_map(
+        self,
+        method: str | MapSpec = "cluster",
+        target: int | None = None,
+        *,
+        layer: str | None = None,
+        of: Kind | None = None,
+    ) -> MapSpec:
+        """Choose the map method and its target; see :class:`MapSpec`."""
+        spec = method if isinstance(method, MapSpec) else MapSpec(method, target, layer, of)
+        kind = maps.kind_of(spec)  # an unknown method, or a target it does not take
+        if spec.layer is not None:
+            check_layer(self.store, spec.layer)
+        if kind == "cluster" and spec.target is not None:
+            self._need_clustering().check(spec.target)
+        extra = "".join(
+            f", {k}={v!r}" for k, v in (("layer", spec.layer), ("of", spec.of)) if v is not None
+        )
+        of_what = "" if spec.target is None else f" {kind} {spec.target}"
+        self._change(
+            f"Map: {spec.method}{of_what}",
+            f"session.set_map({spec.method!r}, {spec.target!r}{extra})",
+            map_spec=spec,
+        )
+        return spec
+
+    def set_focus(self, row: int | None) -> None:
+        """The tile that views show large; not a step of history."""
+        at = None if row is None else int(maps.check_rows([row], len(self.store))[0])
+        with self._changing():
+            self._focus = at
+        self.events.emit("focus", at)
+
+    def maps(self, rows: npt.ArrayLike, spec: MapSpec | None = None) -> MapResult:
+        """Maps of some tiles, computed now; see :class:`MapResult`."""
+        question = self._question(rows, spec)
+        if maps.kind_of(question.spec) == "cluster" and question.clustering is None:
+            self._need_clustering()
+            question = self._question(rows, spec)
+        return maps.compute(question)
+
+    def request_maps(
+        self,
+        rows: npt.ArrayLike,
+        spec: MapSpec | None = None,
+        on_result: Callable[[MapResult], object] | None = None,
+        *,
+        key: str = "maps",
+    ) -> Job | None:
+        """Ask for maps without waiting; a newer request of the same ``key`` replaces an older.
+
+        ``on_result`` is called once for a live method, at once; for others several times, with
+        ``status`` "coarse" and then "final". Without it, and beside it, event ``"maps"`` tells.
+
+        Returns
+        -------
+        Job or None
+            None when the answer was given at once.
+        """
+        question = self._question(rows, spec)
+
+        def deliver(result: MapResult) -> None:
+            if on_result is not None:
+                on_result(result)
+            self.events.emit("maps", result)
+
+        method = explain.get(question.spec.method)
+        if question.clustering is None and maps.kind_of(question.spec) == "cluster":
+            if self.jobs.active:
+                deliver(maps.waiting(question))
+                return None
+            self._need_clustering()
+        if explain.is_live(method):
+            self.jobs.cancel(key)
+            deliver(maps.compute(question))
+            return None
+        return self.jobs.submit(
+            key,
+            lambda job: maps.compute(question, job=job, show=job.emit),
+            deliver,
+            title=method.title,
+        )
+
+    def ranked(
+        self, rule: str = "representative", count: int | None = None, seed: int | None = None
+    ) -> tuple[npt.NDArray[np.int64], str]:
+        """Selected tiles (all when none is) in an order, and the sentence that states it."""
+        return rank.ranked(
+            self.store,
+            self.selection,
+            self.clustering,
+            self.map_spec,
+            self.layer,
+            self.stats[self.layer].embeddings,
+            rule=rule,
+            count=count,
+            seed=self.seed if seed is None else seed,
+        )
+
+    def summary(self) -> Summary:
+        """What is selected: numbers, classes, warnings, trust."""
+        projection = self.projection
+        return summarise(
+            self.store.tiles, self.selection, None if projection is None else projection.trust
+        )
+
+    def state(self) -> str:
+        """Selection, kept selections, clustering, layer, map and focus as JSON."""
+        now = self._now
+        return state.dumps(
+            state.State(
+                now.layer, now.selection, now.map_spec, self._named, self._focus, now.clustering
+            ),
+            self.store.id,
+        )
+
+    def restore(self, text: str) -> None:
+        """Take over a state that was saved on the same store; a step that can be undone.
+
+        Raises
+        ------
+        StoreMismatch
+            It was saved on another store.
+        InvalidInput
+            It is damaged. Nothing was changed.
+        """
+        found = state.loads(text, self.store)
+        self.jobs.cancel("cluster")
+        with self._changing():
+            self._named = dict(found.named)
+            self._focus = found.focus
+        self._change(
+            "Restored a saved state",
+            f"session.restore({text!r})",
+            selection=found.selection,
+            clustering=found.clustering,
+            layer=found.layer,
+            map_spec=found.map_spec,
+        )
+        self.events.emit("named", self.named)
+        self.events.emit("focus", self._focus)
+
+    def __repr__(self) -> str:
+        return f"<Session: {len(self.store)} tiles, layer {self.layer}, {self.selection.count} selected>"
+
+    def _question(self, rows: npt.ArrayLike, spec: MapSpec | None) -> Question:
+        wanted = self.map_spec if spec is None else spec
+        return Question(
+            self.store,
+            self.model,
+            wanted,
+            self.layer if wanted.layer is None else wanted.layer,
+            self.clustering,
+            self.selection,
+            self.stats,
+            maps.check_rows(rows, len(self.store)),
+        )
