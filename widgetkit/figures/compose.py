@@ -27,7 +27,8 @@ def _page(spec: FigureSpec, draw: Any) -> Figure:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(spec.rc()):
+    settings: Any = spec.rc()
+    with mpl.rc_context(settings):
         figure = Figure(figsize=spec.inches, layout="constrained")
         draw(figure)
         # lay out now, under our settings: a later savefig elsewhere must not move anything
@@ -217,8 +218,8 @@ def explorer(
     chosen = _rows(session, rows, rule, most, seed)
 
     def draw(page: Figure) -> None:
-        left, right = page.subfigures(1, 2, width_ratios=(1.15, 1.0))
-        top, bottom = left.subfigures(2, 1, height_ratios=(1.5, 1.0))
+        left, right = page.subfigures(1, 2, squeeze=False, width_ratios=(1.15, 1.0))[0]
+        top, bottom = left.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1.0))[:, 0]
         panels.draw_scatter(top.subplots(), session, color_by=color_by)
         panels.draw_composition(bottom.subplots(), session)
         if session.store.layers[session.layer].has_maps:

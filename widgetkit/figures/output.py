@@ -50,7 +50,8 @@ def save(
     )
     os.close(handle)
     try:
-        with mpl.rc_context(spec.rc() | {"svg.hashsalt": "widgetkit"}):
+        settings: Any = spec.rc() | {"svg.hashsalt": "widgetkit"}
+        with mpl.rc_context(settings):
             figure.savefig(temporary, dpi=spec.dpi, metadata=_metadata(suffix, caption))
         umask = os.umask(0)
         os.umask(umask)

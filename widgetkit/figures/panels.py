@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +20,8 @@ RASTER_ABOVE = 2000
 UNSIGNED, SIGNED = "viridis", "RdBu_r"
 
 
-def categories(values: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Codes and sorted names of a column; missing values have the code -1."""
+def categories(values: Any) -> tuple[np.ndarray, list[str]]:
+    """Codes and sorted names of a column (Series, array or sequence); missing values have the code -1."""
     import pandas as pd
 
     codes, names = pd.factorize(pd.Series(values), sort=True)
@@ -76,10 +75,10 @@ def draw_scatter(
     chosen = mask if mask.any() else np.ones(len(xy), bool)
     size = float(np.clip(3000.0 / max(1, len(xy)), 0.3, 12.0))
     dense = len(xy) > RASTER_ABOVE
-    kind: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": dense}
+    shape: Any = {"s": size, "linewidths": 0, "rasterized": dense}
     codes, names, colours, numbers = colouring(session, color_by)
     if numbers is not None:
-        drawn = axes.scatter(*xy[chosen].T, c=numbers[chosen], cmap=UNSIGNED, zorder=2, **kind)
+        drawn = axes.scatter(*xy[chosen].T, c=numbers[chosen], cmap=UNSIGNED, zorder=2, **shape)
         if legend:
             axes.figure.colorbar(drawn, ax=axes, label=color_by, fraction=0.04, pad=0.02)
     else:
@@ -94,7 +93,7 @@ def draw_scatter(
         if legend:
             _legend(axes, codes, names, colours)
     if not chosen.all():
-        axes.scatter(*xy[~chosen].T, c="#D0D0D0", zorder=1, **kind)
+        axes.scatter(*xy[~chosen].T, c="#D0D0D0", zorder=1, **shape)
 
 
 def _method(session: Session) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets as widgets
 import numpy as np
@@ -174,7 +174,7 @@ class ClusterPanel(Panel):
         charts.settle(self._figure)
 
     # -- what is done ----------------------------------------------------------------------
-    def _cluster(self, on: str) -> None:
+    def _cluster(self, on: Literal["all", "selection"]) -> None:
         self.session.cluster(method=self._method.value, k=self._k.value, on=on)
 
     def _ticked(self, least: int) -> list[int]:

@@ -203,8 +203,17 @@ def _with_model(source: SessionLike, model: Any) -> SessionLike:
     from widgetkit.store import ActivationStore
 
     if isinstance(source, Session):
-        raise InvalidInput("Give the model to the Session: Session(store, model=model).")
+        raise InvalidInput("Give the model to the Session: Session(store, model=...).")
     store = source if isinstance(source, ActivationStore) else ActivationStore.open(source)
+    if not hasattr(model, "activations_and_gradients"):
+        from widgetkit.extraction import ModelContext
+
+        model = ModelContext(
+            model,
+            preprocess=store.manifest.preprocess or None,
+            layer=store.default_layer,
+            class_names=store.class_names,
+        )
     return Session(store, model=model)
 
 

@@ -12,6 +12,7 @@ from widgetkit.widgets.controls import ErrorStrip, JobStrip, guarded
 from widgetkit.widgets.drawn import Drawn
 
 if TYPE_CHECKING:
+    from widgetkit.session.events import EventName
     from widgetkit.widgets.base import SessionLike
 
 
@@ -35,7 +36,7 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         """``action`` with its errors shown in the strip, and raised again under test."""
         return guarded(self.error_strip, action, raises_under_test)
 
-    def listen(self, event: str, callback: Callable[..., Any]) -> None:
+    def listen(self, event: EventName, callback: Callable[..., Any]) -> None:
         """Call back at each ``event`` of the session, until :meth:`close`."""
         self._unsubscribe.append(self.session.observe(event, self.guard(callback)))
 

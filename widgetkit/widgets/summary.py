@@ -49,7 +49,7 @@ class SelectionSummary(Panel):
         if found.classes:
             text += (
                 " Classes: "
-                + ", ".join(f"{name} {number:,}" for name, number in found.classes.items())
+                + ", ".join(f"{name} {number:,}" for name, number in found.classes)
                 + "."
             )
         return "\n".join([text, *(f"Warning: {w}" for w in found.warnings)])
@@ -71,8 +71,8 @@ def summary_html(found: Summary) -> str:
         )
     body = " \N{MIDDLE DOT} ".join(cells)
     if found.classes:
-        total = max(1, sum(found.classes.values()))
-        most = sorted(found.classes.items(), key=lambda item: (-item[1], item[0]))
+        total = max(1, sum(number for _, number in found.classes))
+        most = found.classes
         shown = ", ".join(
             f"{escape(name)} {number:,} ({100 * number / total:.0f} %)" for name, number in most[:6]
         )
