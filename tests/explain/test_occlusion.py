@@ -46,6 +46,29 @@ def test_pixels_equal_captum_in_three_dimensions() -> None:
     assert_allclose(ours, theirs[:, 0].detach().numpy(), atol=1e-5)
 
 
+def test_windows_may_differ_by_axis() -> None:
+    net = ConvNet()
+    images = textures(2, (16, 22))
+    ours = Occlusion(window=(4, 8), stride=(2, 5), baseline=0).pixels(
+        batch_of(net, images), ClassTarget(0)
+    )
+    theirs = CaptumOcclusion(net).attribute(
+        tensor(images), (3, 4, 8), strides=(3, 2, 5), target=0, baselines=0
+    )
+    assert_allclose(ours, theirs[:, 0].detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("dimensions, forwards", [(2, 225), (3, 343)])
+def test_the_default_costs_what_the_docstring_says(dimensions: int, forwards: int) -> None:
+    seen: list[tuple[int, int]] = []
+    batch = example_batch(dimensions, tiles=1)
+    images = textures(1, (64, 80) if dimensions == 2 else (8, 16, 24))
+    Occlusion().compute(
+        replace(batch, images=images, progress=lambda *a: seen.append(a)), ClassTarget(0)
+    )
+    assert seen[-1] == (forwards, forwards)
+
+
 def test_compute_is_the_mean_of_the_pixels_over_each_cell() -> None:
     batch = batch_of(ConvNet(), textures(2, (16, 20)))
     method = Occlusion(window=6, stride=3)
@@ -129,8 +152,12 @@ def test_every_pixel_has_a_finite_value(
 def test_windows_that_leave_gaps_are_refused() -> None:
     with pytest.raises(InvalidInput, match="stride 9 is more than window 8"):
         Occlusion(window=8, stride=9)
+    with pytest.raises(InvalidInput, match="stride 3 is more than window 2"):
+        Occlusion(stride=3).compute(example_batch(), ClassTarget(0))  # 16 / 8
     with pytest.raises(InvalidInput, match="window is 0"):
         Occlusion(window=0)
+    with pytest.raises(InvalidInput, match="2 axes"):
+        Occlusion(window=(4, 4, 4)).compute(example_batch(), ClassTarget(0))
     with pytest.raises(InvalidInput, match="baseline is 'black'"):
         Occlusion(baseline="black").compute(example_batch(), ClassTarget(0))  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="does not fit images"):

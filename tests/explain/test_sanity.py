@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 from numpy.testing import assert_allclose
 
 from tests.explain.nets import ConvNet, TorchModel, batch_of, textures
@@ -17,19 +15,7 @@ from widgetkit.errors import InvalidInput, NeedsModel
 from widgetkit.explain import Batch, ClassTarget, area_mean
 from widgetkit.explain.base import Float, Need
 from widgetkit.explain.gradcam import GradCam
-from widgetkit.explain.sanity import randomised
-
-
-def cascade(net: ConvNet) -> Iterator[tuple[str, TorchModel]]:
-    """Random weights from the head down; one copy, changed in place."""
-    torch.manual_seed(7)
-    changed = copy.deepcopy(net)
-    for name, module in reversed(list(changed.named_modules())):
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-            for weight in module.parameters():
-                weight.data *= 4
-            yield name, TorchModel(changed)
+from widgetkit.explain.sanity import cascade, randomised
 
 
 @dataclass(frozen=True)
@@ -50,15 +36,34 @@ class Edges:
 def test_gradcam_forgets_and_a_picture_of_the_image_does_not() -> None:
     net = ConvNet()
     batch = batch_of(net, textures(6, (16, 16)))
-    found = randomised(GradCam(relu=False), batch, ClassTarget(1), cascade(net))
+    found = randomised(GradCam(relu=False), batch, ClassTarget(1), cascade(net, TorchModel))
     assert found.stages == ("head.2", "head.0", "features.0", "stem.0")
     assert found.correlation.shape == (4, 6)
     assert np.nanmean(np.abs(found.correlation[-1])) < 0.8
-    kept = randomised(Edges(), batch, ClassTarget(1), cascade(net))
+    kept = randomised(Edges(), batch, ClassTarget(1), cascade(net, TorchModel))
     assert_allclose(kept.correlation, 1)
     table = found.to_frame()
     assert list(table.stage) == list(found.stages)
     assert_allclose(table.correlation, np.nanmean(found.correlation, axis=1))
+
+
+def test_the_cascade_shuffles_from_the_top_and_leaves_the_network_alone() -> None:
+    net = ConvNet()
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    touched: list[set[str]] = []
+    for _, model in cascade(net, TorchModel, seed=3):
+        after = dict(model.net.named_parameters())
+        for name, weight in after.items():  # the same values, in another order
+            assert_allclose(sorted(weight.ravel().tolist()), sorted(before[name].ravel().tolist()))
+        touched.append({n for n in after if not after[n].equal(before[n]) and "weight" in n})
+    assert touched[0] == {"head.2.weight"}
+    assert all(early < late for early, late in itertools.pairwise(touched))
+    assert touched[-1] == {n for n in before if "weight" in n}
+    assert all(weight.equal(before[name]) for name, weight in net.named_parameters())
+    first, again = (
+        [m.logits(textures(1, (8, 8))) for _, m in cascade(net, TorchModel, seed=3)] for _ in "ab"
+    )
+    assert_allclose(first, again, rtol=0, atol=0)
 
 
 def test_an_unchanged_network_keeps_its_maps() -> None:
@@ -84,4 +89,6 @@ def test_what_is_missing_is_said() -> None:
     with pytest.raises(InvalidInput, match="at least one"):
         randomised("gradcam", batch, ClassTarget(0), [])
     with pytest.raises(NeedsModel):
-        randomised("gradcam", replace(batch, model=None), ClassTarget(0), cascade(ConvNet()))
+        randomised(
+            "gradcam", replace(batch, model=None), ClassTarget(0), cascade(ConvNet(), TorchModel)
+        )

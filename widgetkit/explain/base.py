@@ -134,8 +134,13 @@ class Batch:
         model : Model, optional
         method : MapMethod, optional
             Reads only what this method needs. Default: everything there is.
+
+        Raises
+        ------
+        UnknownLayer, InvalidInput
+            No such layer or row in the store.
         """
-        info = store.layers[store.default_layer if layer is None else layer]
+        info = store.layer(store.default_layer if layer is None else layer)
         wanted = np.asarray(rows, dtype=np.int64).reshape(-1)
         needs = _NEEDS if method is None else method.requires
         return cls(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from widgetkit.errors import InvalidInput
 from widgetkit.explain.base import Batch, ChannelTarget, Float, Need, expect, register
 
@@ -35,4 +33,4 @@ class ChannelMap:
                 f"Channel {index} is not in layer {batch.layer.name!r}, which has channels 0 to "
                 f"{activations.shape[1] - 1}."
             )
-        return np.ascontiguousarray(activations[:, index])
+        return activations[:, index].copy()

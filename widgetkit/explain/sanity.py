@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,42 @@ class Sanity:
         return pd.DataFrame({"stage": list(self.stages), "correlation": mean, "tiles": count})
 
 
+def cascade(
+    network: Any, wrap: Callable[[Any], Model], *, seed: int = 0
+) -> Iterator[tuple[str, Model]]:
+    """Ever more random copies of a network, from its last module to its first: the ``stages``.
+
+    The values of every weight are shuffled within the weight. Their distribution stays, so the
+    activations keep their size and nothing overflows; what they say is lost.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Left as it is.
+    wrap : callable
+        Makes a :class:`Model` of a module:
+        ``lambda module: ModelContext(module, preprocess=context.preprocess)``.
+    seed : int
+
+    Yields
+    ------
+    (name, Model)
+        The module that was shuffled last, and the network. All stages share one copy, which the
+        next stage changes: use each before asking for the next. "Last" is the order in which
+        modules were defined.
+    """
+    generator = np.random.default_rng(seed)
+    changed = copy.deepcopy(network)
+    for name, module in reversed(list(changed.named_modules())):
+        weights = list(module.parameters(recurse=False))
+        for weight in weights:
+            values = weight.detach().cpu().double().numpy().ravel()
+            shuffled = generator.permutation(values).reshape(tuple(weight.shape))
+            weight.data.copy_(weight.data.new_tensor(shuffled))
+        if weights:
+            yield name, wrap(changed)
+
+
 def randomised(
     method: MapMethod | str,
     batch: Batch,
@@ -61,8 +98,8 @@ def randomised(
         With the trained network in ``batch.model``, and images.
     target : Target
     stages : iterable of (name, Model)
-        The same network with its weights replaced by random ones, layer by layer from the output.
-        Made one at a time and used once, so a generator may change one copy in place.
+        The same network with its weights replaced by random ones, layer by layer from the output:
+        :func:`cascade` makes them. Each is used before the next is asked for.
 
     Returns
     -------

@@ -67,11 +67,12 @@ class ScoreCam:
         spatial = spatial_shape(images, len(grid))
         tiles, kept = strongest_channels(activations, self.energy)
 
-        def masked(start: int, stop: int) -> npt.NDArray[np.float32]:
+        def masked(start: int, stop: int) -> Float:
             rows, chosen = tiles[start:stop], kept[start:stop]
             masks = unit_range(upsample(activations[rows, chosen], spatial))
             seen = images[rows]
-            return (seen * as_mask(masks, seen)).astype(np.float32, copy=False)
+            product: Float = (seen * as_mask(masks, seen)).astype(np.float32, copy=False)
+            return product
 
         scores = scores_of(
             model,

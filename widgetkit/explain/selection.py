@@ -39,10 +39,11 @@ class SelectionMap:
 
     def compute(self, batch: Batch, target: SelectionTarget) -> Float:
         """Signed maps ``(m, *grid)``, in units of activation times standard deviations."""
-        from widgetkit.analysis import selection_contrast
-
         chosen = expect(target, SelectionTarget, self.title)
         activations = batch.need_activations(self.title)
+
+        from widgetkit.analysis import selection_contrast
+
         channels, layer = activations.shape[1], batch.layer.name
         contrast = selection_contrast(
             channel_vector(chosen.mean_in, channels, "mean_in of the selection", layer),

@@ -75,7 +75,8 @@ class SmallNet:
             raise KeyError(layer)
         colours_first = np.moveaxis(np.asarray(images, np.float64), -1, 1) / 255
         cells = explain.area_mean(colours_first, self.layer.grid)
-        return np.maximum(np.einsum("kc,mc...->mk...", self.mix, cells), 0).astype(np.float32)
+        activations: Array = np.maximum(np.einsum("kc,mc...->mk...", self.mix, cells), 0)
+        return activations.astype(np.float32)
 
     def logits(self, images: Array) -> Array:
         """(m, n_classes) float64."""
