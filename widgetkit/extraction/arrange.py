@@ -8,7 +8,7 @@ one small batch; :class:`Arrangement` then does the same to every batch and refu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
 Kind = Literal["channels_first", "channels_last", "tokens", "vector"]
 
-# Most models put 0, 1 (class), 2 (class, distillation) or 5 (class, four registers) tokens in
-# front of the patches; no published one more than 16. Above that a square is a coincidence.
+# Tokens in front of the patches. Where the grid is known from the patch embedding, up to 16. Where
+# it is a guess, only what published models have: none, class, class and distillation, four
+# registers, class and four registers; anything else that leaves a square is a coincidence.
 MOST_PREFIX_TOKENS = 16
+USUAL_PREFIXES = (0, 1, 2, 4, 5)
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class Hints:
     input_grid: tuple[int, ...] = ()  # spatial shape of the model's input
     first: frozenset[int] = frozenset()  # channel counts of convolutions and batch norms inside
     last: frozenset[int] = frozenset()  # feature counts of linear layers and layer norms inside
+    like: Kind | None = None  # of the latest layer of the same shape that leaves no doubt
     grids: tuple[tuple[int, ...], ...] = ()  # grids of convolutions run before, newest first
 
 
@@ -165,7 +168,7 @@ def infer(
     kind: Kind | None = layout.kind if layout else None
     if len(raw) == 1 or kind == "vector":
         return Arrangement("vector", math.prod(raw), (), raw, batch_axis=batch_axis)
-    if kind == "tokens" or (kind is None and len(raw) == 2):
+    if kind == "tokens" or (kind is None and len(raw) == 2 and hints.like != "channels_first"):
         return _tokens(layer, raw, batch_axis, hints, layout)
     if layout and layout.grid and kind == "channels_first":
         return _given_grid(layer, raw, batch_axis, layout.grid)
@@ -237,32 +240,39 @@ def _token_grid(
     tokens: int, hints: Hints, prefix: int | None
 ) -> tuple[tuple[int, ...], int] | None:
     """The grid of ``tokens``, from the patch embedding, the input's sides, or as a square."""
-    for grid in _candidate_grids(tokens, hints):
-        front = tokens - math.prod(grid)
-        if math.prod(grid) > 1 and (
-            front == prefix if prefix is not None else 0 <= front <= MOST_PREFIX_TOKENS
-        ):
-            return grid, front
+    allowed = range(MOST_PREFIX_TOKENS + 1) if prefix is None else (prefix,)
+    guessed = USUAL_PREFIXES if prefix is None else (prefix,)
+    for grids, fronts in ((_embedded(hints), allowed), (_guesses(tokens, hints), guessed)):
+        for grid in grids:
+            front = tokens - math.prod(grid)
+            if math.prod(grid) > 1 and front in fronts:
+                return grid, front
     return None
 
 
-def _candidate_grids(tokens: int, hints: Hints) -> Iterable[tuple[int, ...]]:
+def _embedded(hints: Hints) -> Iterator[tuple[int, ...]]:
+    """Grids of the convolutions before, as they are and after merging patches between stages."""
     for grid in hints.grids:
-        for halvings in range(6):  # hierarchical models merge 2 x 2 patches between stages
+        for halvings in range(6):
             yield tuple(math.ceil(side / 2**halvings) for side in grid)
-    side = math.isqrt(tokens)
-    planar = len(hints.input_grid) != 3
-    square_input = len(set(hints.input_grid)) <= 1
-    if planar and square_input:
-        yield (side, side)
-    if hints.input_grid:  # patches of one size: the grid has the input's proportions
+
+
+def _guesses(tokens: int, hints: Hints) -> Iterator[tuple[int, ...]]:
+    """Squares, for square inputs; else the input cut into patches of one size."""
+    if len(hints.input_grid) != 3 and len(set(hints.input_grid)) <= 1:
+        for prefix in USUAL_PREFIXES:
+            side = math.isqrt(max(0, tokens - prefix))
+            yield (side, side)
+    if hints.input_grid:
         for patch in range(2, min(hints.input_grid) + 1):
             if all(length % patch == 0 for length in hints.input_grid):
                 yield tuple(length // patch for length in hints.input_grid)
 
 
 def _looks_channels_last(raw: tuple[int, ...], hints: Hints) -> bool:
-    """From the layers inside the module, then from the input's proportions."""
+    """From a layer that leaves no doubt, those inside the module, the input's proportions."""
+    if hints.like is not None:
+        return hints.like == "channels_last"
     first = raw[0] in hints.first or raw[0] in hints.last
     last = raw[-1] in hints.last
     if first != last:

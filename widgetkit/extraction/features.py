@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -350,7 +351,7 @@ def _table(
         given = _checked_coords(np.asarray(coords), count, "coords=")
         starts = np.cumsum([0, *(part.shape[0] for part in parts)])
         places: list[np.ndarray | None] = [
-            given[low:high] for low, high in zip(starts[:-1], starts[1:], strict=True)
+            given[low:high] for low, high in itertools.pairwise(starts)
         ]
     else:
         places = [part.coords for part in parts]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from widgetkit.errors import InvalidInput, NoSpatialOutput, UnknownLayer, near
 from widgetkit.extraction._torch import nn, torch
-from widgetkit.extraction.arrange import Arrangement, Hints, Layouts, infer, layout_for
+from widgetkit.extraction.arrange import Arrangement, Hints, Kind, Layouts, infer, layout_for
 from widgetkit.extraction.capture import Probe, Seen, probe, unwrap
 from widgetkit.extraction.layer_choice import choose
 from widgetkit.extraction.preprocess import Preprocess
@@ -180,9 +180,31 @@ def arrangement_of(model: nn.Module, name: str, ran: Probe, layouts: Layouts = N
         input_grid=ran.input_shape[2:],
         first=frozenset(first),
         last=frozenset(last),
+        like=_latest_certain(model, ran, seen),
         grids=ran.grids_before(seen.order),
     )
     return infer(name, seen.shape, hints, layout_for(name, layouts))
+
+
+_FIRST = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_LAST = (nn.Linear, nn.LayerNorm)
+
+
+def _latest_certain(model: nn.Module, ran: Probe, seen: Seen) -> Kind | None:
+    """Where the channels are in the latest output of ``seen``'s shape that has one right answer.
+
+    A convolution gives channels first; ``Linear`` and ``LayerNorm`` themselves (not a subclass,
+    which may turn the axes first) work on the last axis.
+    """
+    for other in reversed(ran.seen.values()):
+        if other.order > seen.order or other.shape != seen.shape:
+            continue
+        module = model.get_submodule(other.name)
+        if isinstance(module, _FIRST):
+            return "channels_first"
+        if type(module) in _LAST:
+            return "channels_last"
+    return None
 
 
 def resolve(model: nn.Module, names: str | Sequence[str]) -> list[str]:

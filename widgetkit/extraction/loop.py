@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +71,8 @@ class Loop:
         self._at = slice(0, 0)  # where in the segment the running batch goes
         self.halvings = 0
         if self._cuda:
-            self._stream_in = torch.cuda.Stream(device)
-            self._stream_out = torch.cuda.Stream(device)
+            self._stream_in = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream_out = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def run(
         self,
@@ -113,7 +114,7 @@ class Loop:
                     if batch.last:
                         if self._cuda:
                             segment.ready = self._stream_out.record_event()
-                        behind.put(lambda segment=segment: self._write(writer, segment))
+                        behind.put(partial(self._write, writer, segment))
                         self._segment = None
                     done += len(batch.rows)
                     progress.update(done, total)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import pandas as pd
 
 from widgetkit.errors import BadMetadata, InvalidInput, StoreError, TooFew
 from widgetkit.extraction._torch import nn, torch
@@ -25,6 +26,7 @@ from widgetkit.store.manifest import read_manifest
 from widgetkit.store.plan import LayerPlan, Plan
 from widgetkit.store.sidecar import read_plan
 from widgetkit.tiles.base import check_source
+from widgetkit.tiles.metadata import join_metadata
 
 if TYPE_CHECKING:
     from widgetkit.tiles.base import TileSource
@@ -213,13 +215,13 @@ def output_width(ran: Probe) -> int | None:
     return int(output.shape[1])
 
 
-def _table(tiles: TileSource, labels: Sequence[object] | None) -> Any:
+def _table(tiles: TileSource, labels: Sequence[object] | None) -> pd.DataFrame:
     if labels is None:
         return tiles.table
     values = list(labels)
     if len(values) != len(tiles):
         raise BadMetadata(f"{len(values)} labels for {len(tiles)} tiles; one each is needed.")
-    return tiles.table.assign(label=values)
+    return join_metadata(tiles.table.drop(columns="label", errors="ignore"), {"label": values})
 
 
 def _class_names(
