@@ -75,25 +75,32 @@ def draw_scatter(
     chosen = mask if mask.any() else np.ones(len(xy), bool)
     size = float(np.clip(3000.0 / max(1, len(xy)), 0.3, 12.0))
     dense = len(xy) > RASTER_ABOVE
-    shape: Any = {"s": size, "linewidths": 0, "rasterized": dense}
+
+    def dots(where: np.ndarray, c: Any, layer: int, **scale: Any) -> Any:
+        return axes.scatter(
+            xy[where, 0],
+            xy[where, 1],
+            s=size,
+            c=c,
+            linewidths=0,
+            rasterized=dense,
+            zorder=layer,
+            **scale,
+        )
+
     codes, names, colours, numbers = colouring(session, color_by)
     if numbers is not None:
-        drawn = axes.scatter(*xy[chosen].T, c=numbers[chosen], cmap=UNSIGNED, zorder=2, **shape)
+        drawn = dots(chosen, numbers[chosen], 2, cmap=UNSIGNED)
         if legend:
             axes.figure.colorbar(drawn, ax=axes, label=color_by, fraction=0.04, pad=0.02)
     else:
         assert codes is not None
         table = np.array([*colours, NONE_COLOUR])
-        axes.scatter(
-            *xy[chosen].T,
-            c=table[np.where(codes[chosen] < 0, len(colours), codes[chosen])],
-            zorder=2,
-            **kind,
-        )
+        dots(chosen, table[np.where(codes[chosen] < 0, len(colours), codes[chosen])], 2)
         if legend:
             _legend(axes, codes, names, colours)
     if not chosen.all():
-        axes.scatter(*xy[~chosen].T, c="#D0D0D0", zorder=1, **shape)
+        dots(~chosen, "#D0D0D0", 1)
 
 
 def _method(session: Session) -> str:
