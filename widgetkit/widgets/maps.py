@@ -271,6 +271,8 @@ class MapViewer(View):
             return
         values = np.array(result.values, dtype=np.float32)
         values[~result.ready] = np.nan  # drawn as the tile alone until its map is there
+        if values.ndim == 2:  # a sequence is drawn as one line of cells
+            values = values[:, None]
         low, high = float(result.vmin), float(result.vmax)
         data, encoding, factor = encode_maps(values, low, high)
         self._result = result

@@ -95,15 +95,15 @@ def _compress(sheet: Pixels, side: int, most_bytes: int) -> tuple[bytes, str]:
     from PIL import Image
 
     picture = Image.fromarray(sheet)
-    # Blocks of JPEG that cross the border of a tile would smear one tile into the next: 16 px
-    # with halved colour, 8 px with full colour, and PNG where neither fits.
+    # A tile of whole 8 px blocks at full colour resolution keeps its colours to itself (with
+    # halved colour a decoder smooths across the border); for other sides PNG.
     if side % 8 or sheet.nbytes <= most_bytes:
         lossless = _saved(picture, "PNG", compress_level=1)
         if side % 8 or len(lossless) <= most_bytes:
             return lossless, "image/png"
     data = b""
     for quality in _QUALITIES:
-        data = _saved(picture, "JPEG", quality=quality, subsampling=2 if side % 16 == 0 else 0)
+        data = _saved(picture, "JPEG", quality=quality, subsampling=0)
         if len(data) <= most_bytes:
             break
     return data, "image/jpeg"

@@ -145,9 +145,9 @@ function render(props: RenderProps): () => void {
     const side = Number(model.get("size"));
     const height = Number(model.get("height"));
     const none = order.length === 0;
-    empty.hidden = !none;
+    empty.textContent = String(model.get("_empty")) || (none ? "No tiles." : "");
+    empty.hidden = empty.textContent === "";
     scroll.hidden = none;
-    empty.textContent = none ? String(model.get("_empty") || "No tiles.") : "";
     if (none) {
       for (const cell of cells.values()) cell.element.remove();
       cells.clear();
