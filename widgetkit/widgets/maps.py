@@ -180,7 +180,7 @@ class MapViewer(View):
 
     def _send_atlas(self) -> None:
         store = self.session.store
-        if not store.has_images or not len(self._shown):
+        if store.image_shape is None or not len(self._shown):
             self._atlas, self._atlas_info = b"", {}
             return
         height, width = _plane(store.image_shape)
@@ -194,7 +194,7 @@ class MapViewer(View):
 
     def _pictures(self, side: int) -> npt.NDArray[np.uint8]:
         store = self.session.store
-        depth = _depth(store.image_shape)
+        depth = self._depth()
         if depth is None:
             pictures: npt.NDArray[np.uint8] = store.thumbnails(self._shown, side)
             return pictures
@@ -205,6 +205,13 @@ class MapViewer(View):
         # the picture slice at the middle of the map slice that is shown
         at = int((self._slice_of(slices) + 0.5) / slices * depth)
         return thumbnails(store.images(self._shown)[:, min(at, depth - 1)], side)
+
+    def _depth(self) -> int | None:
+        """Slices of the stored volumes ``(D, H, W[, 3])``; None for pictures, or without any."""
+        from widgetkit.store.images import is_volume
+
+        shape = self.session.store.image_shape
+        return int(shape[0]) if shape is not None and is_volume(shape) else None
 
     def _slice_of(self, slices: int) -> int:
         return slices // 2 if self.slice < 0 else min(self.slice, slices - 1)
@@ -220,7 +227,7 @@ class MapViewer(View):
             return
         with self.hold_sync():
             self._shown_slice = self._slice_of(grid[0])
-            if self.session.store.has_images and _depth(self.session.store.image_shape) is not None:
+            if self._depth() is not None:
                 self._send_atlas()
 
     def _follow_focus(self) -> None:
@@ -399,13 +406,6 @@ def same_place(
     at = np.unravel_index(cells, grid)
     moved = [((i + 0.5) / a * b).astype(np.int64) for i, a, b in zip(at, grid, target, strict=True)]
     return np.unique(np.ravel_multi_index(tuple(moved), target)).astype(np.int64)
-
-
-def _depth(shape: tuple[int, ...]) -> int | None:
-    """Slices of a volume ``(D, H, W[, 3])``; None for a picture."""
-    from widgetkit.store.images import is_volume
-
-    return int(shape[0]) if is_volume(shape) else None
 
 
 def _plane(shape: tuple[int, ...]) -> tuple[int, int]:

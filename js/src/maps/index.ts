@@ -149,8 +149,9 @@ function render(props: RenderProps): () => void {
 
   const mark = (): void => {
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
-    const accent = getComputedStyle(root).getPropertyValue("--wk-accent").trim() || "#0062a3";
-    drawMarks(markContext, l, ratio, content, settings(), hover, accent);
+    // Ink, not the accent: a coloured frame is a cluster's.
+    const ink = getComputedStyle(root).getPropertyValue("--wk-ink").trim() || "#000";
+    drawMarks(markContext, l, ratio, content, settings(), hover, ink);
   };
 
   // -- what is under the pointer -----------------------------------------------------------

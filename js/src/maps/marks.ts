@@ -67,7 +67,7 @@ export function drawMarks(
     if (content.rows[i] === settings.focus) {
       context.strokeStyle = focusColour;
       context.lineWidth = 2;
-      context.strokeRect(x - 3, y - 3, l.tile + 6, l.tile + 6);
+      context.strokeRect(x - 3, y - 3, l.tile + 6, l.tile + 6); // outside the cluster's frame
     }
     const g = content.grids;
     if (!g) continue;
