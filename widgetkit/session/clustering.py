@@ -275,9 +275,12 @@ class Clustering:
 
 
 def _frozen(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
-    frozen = np.ascontiguousarray(array, dtype=dtype).view()
-    frozen.flags.writeable = False
-    return frozen
+    """Read-only; a copy where somebody could still write to the original."""
+    given = np.ascontiguousarray(array, dtype=dtype)
+    if given.flags.writeable:
+        given = given.copy() if given is array else given
+        given.flags.writeable = False
+    return given
 
 
 def _same(a: npt.NDArray[Any] | None, b: npt.NDArray[Any] | None) -> bool:

@@ -285,11 +285,12 @@ class Core:
         if layer in self._defaults or ("clustering", layer) in self._asked:
             return
         self._asked.add(("clustering", layer))
-        kept = grouping.stored(self.store, layer)
+        method = grouping.resolve(self.store, layer, "auto")
+        k = grouping.default_k(len(self.store))
+        kept = grouping.stored(self.store, layer, method=method, k=k, seed=self.seed)
         if kept is not None:
             self._set_default(layer, kept)
             return
-        method, k = grouping.resolve(self.store, layer, "auto"), grouping.default_k(len(self.store))
 
         def done(found: Clustering) -> None:
             self._keep(lambda: grouping.keep(self.store, found))

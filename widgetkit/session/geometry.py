@@ -208,8 +208,12 @@ class _Raster:
         u1, v1 = self._u(self.end[:, 0])[edge], self._v(self.end[:, 1])[edge]
         # 1e-6 of a cell is far above rounding and far below a cell.
         marks = np.zeros((self._width, self._width + 1), dtype=np.int32)
-        low_t = np.clip((row - 1e-6 - v0) / (v1 - v0), 0.0, 1.0)
-        high_t = np.clip((row + 1 + 1e-6 - v0) / (v1 - v0), 0.0, 1.0)
+        # An edge of no height in this raster (its ends differ by a few floats) is near all along.
+        height = v1 - v0
+        level = np.abs(height) < 1e-9
+        slope = 1.0 / np.where(level, 1.0, height)
+        low_t = np.where(level, 0.0, np.clip((row - 1e-6 - v0) * slope, 0.0, 1.0))
+        high_t = np.where(level, 1.0, np.clip((row + 1 + 1e-6 - v0) * slope, 0.0, 1.0))
         ua, ub = u0 + low_t * (u1 - u0), u0 + high_t * (u1 - u0)
         self._mark(marks, row, np.minimum(ua, ub), np.maximum(ua, ub))
         # An end within the margin of a row border also nears the row beyond it.
@@ -330,7 +334,7 @@ def _orientation(
         sure = (np.abs(turn) > _ORIENT_BOUND * size) & (size > _TINY) & np.isfinite(size)
     # A zero factor makes its product exactly zero, whatever the other is.
     zero = ((dx == 0) | (py == 0)) & ((px == 0) | (dy == 0))
-    sign = np.sign(np.where(zero, 0.0, turn)).astype(np.int8)
+    sign = np.sign(np.where(sure & ~zero, turn, 0.0)).astype(np.int8)
     for i in np.flatnonzero(~(sure | zero)):
         ax, ay, bx, by = (Fraction(float(c)) for c in (*start[i], *end[i]))
         exact = (bx - ax) * (Fraction(float(y[i])) - ay) - (Fraction(float(x[i])) - ax) * (by - ay)

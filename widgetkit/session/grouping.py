@@ -117,7 +117,7 @@ def stored(
     for name in store.derived.names(KIND):
         try:
             entry = store.derived.get(KIND, name)
-        except StoreError:  # damaged: it is computed again
+        except (StoreError, UnknownName):  # damaged: computed again; deleted meanwhile
             continue
         params = entry.params
         if (params.get("layer"), params.get("method"), params.get("k"), entry.seed) == (
@@ -149,11 +149,10 @@ def keep(store: ActivationStore, clustering: Clustering) -> None:
 def _from_entry(entry: Any, layer: str, n: int, channels: int) -> Clustering | None:
     try:
         labels = np.asarray(entry.arrays["labels"])
-        arrays = {
-            key: np.asarray(entry.arrays[key]) if key in entry.arrays else None
+        prototypes, weights = (
+            np.asarray(entry.arrays[key]) if key in entry.arrays else None
             for key in ("prototypes", "weights")
-        }
-        prototypes = arrays["prototypes"]
+        )
         k = len(prototypes) if prototypes is not None else int(labels.max(initial=-1)) + 1
         if labels.shape != (n,) or (prototypes is not None and prototypes.shape[1] != channels):
             return None
@@ -164,7 +163,8 @@ def _from_entry(entry: Any, layer: str, n: int, channels: int) -> Clustering | N
             layer=layer,
             params=dict(entry.params),
             seed=int(entry.seed or 0),
-            **arrays,
+            prototypes=prototypes,
+            weights=weights,
         )
     except (KeyError, StoreError, ValueError):
         return None
@@ -192,13 +192,10 @@ def _nmf(
         params["background"] = [float(v) for v in shift]
     job.check()
     data = np.maximum(sample - shift, 0)
-    k = min(k, len(data))
-    model = analysis.NMF(k, random_state=seed)
-    model.fit(data, H=start)
-    factors = np.asarray(model.components_, dtype=np.float32)
-    # Unit length, so that weights of different factors can be compared.
-    length = np.linalg.norm(factors, axis=1, keepdims=True)
-    factors = np.divide(factors, length, out=np.zeros_like(factors), where=length > 0)
+    model = analysis.NMF(min(k, len(data)), random_state=seed)
+    model.fit(data, H=start, cancel=lambda: job.cancelled)
+    factors = np.asarray(model.components_, dtype=np.float32)  # of unit length: comparable
+    k = len(factors)
     job.check()
     every = len(rows) * positions <= EVERY_POSITION
     params["weights"] = "mean over positions" if every else "of the mean activation"
@@ -210,7 +207,7 @@ def _nmf(
             part = store.activations(layer, rows[at : at + step]).astype(np.float32)
             flat = part.reshape(len(part), info.channels, positions).transpose(0, 2, 1)
             flat = np.maximum(flat.reshape(-1, info.channels) - shift, 0)
-            weights = analysis.nnls(flat, factors)
+            weights = analysis.nnls(flat, factors, cancel=lambda: job.cancelled)
             found[at : at + len(part)] = weights.reshape(len(part), positions, k).mean(axis=1)
     else:
         pooled = np.maximum(store.embeddings(layer)[rows] - shift, 0)

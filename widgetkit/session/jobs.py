@@ -452,10 +452,11 @@ class Jobs:
         with self._guard:
             self._results.pop(job.revision, None)
         self.keep_error(error, job.key)
-        for tell in (lambda: self._on_error(error, job.title), lambda: self._on_change(job)):
-            try:
-                tell()
-            except Exception as second:
+        try:
+            self._on_error(error, job.title)
+            self._on_change(job)
+        except Exception as second:
+            if second is not error:
                 self.keep_error(second, f"{job.key} (reporting)")
 
     def _changed(self, job: Job) -> None:

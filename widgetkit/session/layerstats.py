@@ -40,7 +40,8 @@ class LayerStats:
         """(C,) standard deviation over all tiles."""
         if not len(self.embeddings):
             return np.zeros(self.embeddings.shape[1], dtype=np.float32)
-        return self.embeddings.std(axis=0, dtype=np.float64).astype(np.float32)
+        spread: Floats = self.embeddings.std(axis=0, dtype=np.float64).astype(np.float32)
+        return spread
 
     def contrast(self, selection: Selection) -> tuple[Floats, Floats]:
         """Means (C,) of the selected tiles and of the rest.

@@ -277,12 +277,13 @@ def _cluster_groups(
             f"The clustering {clustering.name!r} has no prototypes, so it cannot be drawn on tiles. "
             "Cluster with method='nmf' or 'kmeans'."
         )
+    prototypes = clustering.prototypes
     kind: Literal["nmf", "kmeans"] = "nmf" if clustering.method == "nmf" else "kmeans"
     background = clustering.params.get("background")
 
     def target(i: int) -> Target:
         return explain.ClusterTarget.of(
-            clustering.prototypes,
+            prototypes,
             i,
             kind=kind,
             background=None if background is None else np.asarray(background, dtype=np.float32),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from widgetkit.errors import StoreError
+from widgetkit.errors import StoreError, UnknownName
 
 if TYPE_CHECKING:
     from widgetkit.analysis import Projection
@@ -72,7 +72,7 @@ def _entries(store: ActivationStore, layer: str) -> list[Any]:
     for name in store.derived.names(KIND):
         try:
             entry = store.derived.get(KIND, name)
-        except StoreError:  # damaged: it is computed again
+        except (StoreError, UnknownName):  # damaged: computed again; deleted meanwhile
             continue
         if entry.params.get("layer") == layer:
             entries.append(entry)

@@ -58,7 +58,7 @@ class Selecting(Core):
             made = Selection.from_mask(mask, how=how or {"kind": "query", "query": what})
             return self._select(made, mode, "Query", f"select({what!r}", lasting=True)
         if isinstance(what, Selection):
-            made = replace(what, how=check_how(how)) if how else what
+            made = replace(what, how=check_how(how) or what.how)
         else:
             array = np.asarray(what)
             if array.dtype == np.bool_:

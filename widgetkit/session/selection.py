@@ -141,7 +141,10 @@ class Selection:
         return self.count > 0
 
     def __contains__(self, row: object) -> bool:
-        return isinstance(row, int | np.integer) and 0 <= row < self.n and bool(self.mask[row])
+        if not isinstance(row, int | np.integer):
+            return False
+        at = int(row)
+        return 0 <= at < self.n and bool(self.mask[at])
 
     def __repr__(self) -> str:
         return f"<Selection: {self.count} of {self.n} tiles, {self.how.get('kind', '?')}>"
@@ -229,7 +232,8 @@ class Selection:
         frame = self.to_frame(store)
         for position, dtype in enumerate(frame.dtypes):
             if dtype.kind not in "biufcmM":
-                frame.isetitem(position, frame.iloc[:, position].map(_not_a_formula))
+                texts = frame.iloc[:, position].map(_not_a_formula)
+                frame.isetitem(position, texts.to_numpy(dtype=object))
         frame.columns = [_not_a_formula(str(name)) for name in frame.columns]
         target = Path(path)
         frame.to_csv(target)
