@@ -101,6 +101,15 @@ class View(Drawn, anywidget.AnyWidget):
         self._on("error", self._session_error)
         self._on("job", self._session_job)
 
+    def _prepare(self) -> None:
+        """Fill the traits before the view's first message, so that one message opens it whole."""
+
+    def open(self) -> None:
+        """Open the comm (ipywidgets calls it once)."""
+        if self.comm is None:
+            self._prepare()
+        super().open()
+
     # -- session -----------------------------------------------------------------------
     def _on(self, event: EventName, callback: Callable[[Any], None]) -> None:
         """Call ``callback(new value)`` at each ``event`` of the session, until :meth:`close`."""

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import traitlets as t
 
-from widgetkit.errors import InvalidInput, near
+from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.widgets import wire
 from widgetkit.widgets.base import STATIC, Handler, View, mode_of
-from widgetkit.widgets.colours import Colouring, choices, colouring
+from widgetkit.widgets.colours import NONE, Colouring, choices, colouring
 
 if TYPE_CHECKING:
     from widgetkit.session import Clustering, History, Selection
@@ -89,23 +89,29 @@ class Scatter(View):
     ) -> None:
         self._rows: npt.NDArray[np.int64] | None = None
         self._how: Colouring | None = None
-        super().__init__(session, height=height)
-        self._check_column(color_by)
-        with self.hold_sync():
-            self.color_by = color_by
-            self._columns = choices(self.session)
-            self._show_positions()
-            self._show_colours()
-            self._show_selection(self.session.selection)
-            self._show_history(self.session.history)
-            self._show_focus(self.session.focus)
-        self.observe(lambda _: self._guard(self._recolour), names="color_by")
+        super().__init__(session, color_by=color_by, height=height)
+        self.observe(lambda _: self._guard(self._show_colours), names="color_by")
         self._on("projection", lambda _: self._show_positions())
         self._on("clustering", self._clustering_changed)
         self._on("selection", self._show_selection)
         self._on("history", self._show_history)
         self._on("focus", self._show_focus)
-        self._on("layer", lambda _: self._relabel())
+
+    def _prepare(self) -> None:
+        self._columns = choices(self.session)
+        self._show_positions()
+        self._show_colours()
+        self._show_selection(self.session.selection)
+        self._show_history(self.session.history)
+        self._show_focus(self.session.focus)
+
+    @t.validate("color_by")
+    def _known_column(self, proposal: Any) -> str:
+        known = ["cluster", *map(str, self.session.store.tiles)]
+        name = str(proposal["value"])
+        if name not in known:
+            raise UnknownName(f"No column {name!r:.80} to colour by. {near(name, known)}")
+        return name
 
     # -- what is drawn -------------------------------------------------------------------
     def _show_positions(self) -> None:
@@ -163,17 +169,6 @@ class Scatter(View):
         else:
             self._relabel()
 
-    def _recolour(self) -> None:
-        self._check_column(self.color_by)
-        self._show_colours()
-
-    def _check_column(self, name: str) -> None:
-        colouring_names = ["cluster", *map(str, self.session.store.tiles)]
-        if name not in colouring_names:
-            raise InvalidInput(
-                f"No column {name!r:.80} to colour by. {near(name, colouring_names)}"
-            )
-
     def _shown(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         return values if self._rows is None else values[self._rows]
 
@@ -212,7 +207,7 @@ class Scatter(View):
         mode = mode_of(content)
         item = content.get("item")
         if item == "missing":
-            mask = shown.codes == 255
+            mask = shown.codes == NONE
             how = {"kind": "where", "column": shown.by, "value": None}
             self.session.select(mask, mode=mode, how=how)
             return
@@ -220,7 +215,8 @@ class Scatter(View):
         value = shown.values[index]
         if shown.by == "cluster":
             self.session.select_cluster(int(value), mode=mode)
-        elif value is None:
+        elif value is None or shown.by == "patient":
+            # By rows: "others" is no value, and a patient's name must not enter the history.
             how = {"kind": "where", "column": shown.by, "value": shown.items[index].name}
             self.session.select(shown.codes == index, mode=mode, how=how)
         else:

@@ -69,8 +69,9 @@ export function gestures(
     "pointerdown",
     (event) => {
       if (pointer !== null || (event.button !== 0 && event.button !== 1)) return;
-      event.preventDefault(); // no text selection, no auto-scroll of the middle button
-      target.focus({ preventScroll: true });
+      // No auto-scroll of the middle button. The left one keeps its default: it gives the focus,
+      // without the ring that a focus by script would show.
+      if (event.button === 1) event.preventDefault();
       pointer = event.pointerId;
       target.setPointerCapture(pointer);
       start = last = place(event);

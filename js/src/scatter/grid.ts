@@ -105,7 +105,7 @@ export interface Look {
 }
 
 /** Above this overlap single points can no longer be told apart, and density says more. */
-export const CROWDED = 6;
+export const CROWDED = 3;
 
 /** Size and opacity that use the paper: large and solid when few, small and clear when many. */
 export function look(points: number, occupied_px: number, factor: number): Look {
