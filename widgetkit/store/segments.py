@@ -1,7 +1,7 @@
 """Rows of an array that lies in several ``.npy`` files, read by position.
 
 Not through a memory map: page faults are served one after another, so 64 cold patches of 50 kB
-take a memory map 590-1250 ms and positioned reads in 16 threads 22-30 ms.
+take a memory map 360-750 ms and these reads 5-10 ms (benchmarks/bench_store.py).
 """
 
 from __future__ import annotations
@@ -28,9 +28,14 @@ from widgetkit.store.pool import in_threads
 _LARGEST_READ = 4 * 2**20
 # Reading over a gap of this many bytes costs less than another request.
 _GAP = 16 * 2**10
+_FETCHERS = 8
 _HAS_PREADV = hasattr(os, "preadv")
 _HAS_PREAD = hasattr(os, "pread")
 _HAS_ADVICE = hasattr(os, "posix_fadvise")
+# Linux: read only what is in memory already. Warm rows then cost no hand-over to a thread.
+_NOWAIT = getattr(os, "RWF_NOWAIT", None)
+# So much is asked of the system at once; the pages must still be there when they are copied.
+_WINDOW = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,15 @@ class PositionedFile:
             with suppress(OSError):
                 os.posix_fadvise(self._fd, offset, size, os.POSIX_FADV_WILLNEED)
 
+    def read_cached(self, buffers: list[memoryview], offset: int) -> bool:
+        """Fill the buffers if all of it is in the page cache; False when it is not, or unknown."""
+        if _NOWAIT is None or len(buffers) > 512:
+            return False
+        try:
+            return os.preadv(self._fd, buffers, offset, _NOWAIT) == sum(map(len, buffers))
+        except OSError:  # EAGAIN: not in memory; ENOTSUP: the file system cannot say
+            return False
+
     def read_into(self, buffers: list[memoryview], offset: int) -> None:
         """Fill the buffers from ``offset`` on; :class:`StoreCorrupt` when the file ends early."""
         while buffers:
@@ -112,6 +126,20 @@ class PositionedFile:
         self.close()
 
 
+@dataclass(frozen=True)
+class _Job:
+    """One request: where it begins in a file, the buffers it fills, and a look at them after."""
+
+    file: PositionedFile
+    buffers: list[memoryview]
+    offset: int
+    check: Callable[[], None] | None = None
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.buffers))
+
+
 class SegmentedArray:
     """``(n, *item)`` in files of ``segment_rows`` rows each.
 
@@ -143,7 +171,7 @@ class SegmentedArray:
         self._item = item
         self._dtype = np.dtype(dtype)
         self._row_bytes = math.prod(item) * self._dtype.itemsize
-        self._offsets: dict[int, int] = {}
+        self._checked: set[int] = set()
 
     @property
     def row_bytes(self) -> int:
@@ -167,8 +195,8 @@ class SegmentedArray:
         """Have the system read rows ``[start, stop)`` while something else is being done."""
         for index, low, high in self._by_segment(start, stop):
             with PositionedFile(self._root / self._files[index].path) as file:
-                offset = self._offset(index, file)
-                file.will_need(offset + low * self._row_bytes, (high - low) * self._row_bytes)
+                offset = self._offset(index) + low * self._row_bytes
+                file.will_need(offset, (high - low) * self._row_bytes)
 
     def _by_segment(self, start: int, stop: int) -> list[tuple[int, int, int]]:
         size = self._segment_rows
@@ -185,21 +213,25 @@ class SegmentedArray:
         segments = rows // self._segment_rows
         borders = np.flatnonzero(np.diff(segments)) + 1
         starts = [0, *borders.tolist(), len(rows)]
+        parts = [(int(segments[begin]), begin, end) for begin, end in pairwise(starts)]
         files: list[PositionedFile] = []
-        jobs: list[Callable[[], None]] = []
+        jobs: list[_Job] = []
         try:
-            for begin, end in pairwise(starts):
-                index = int(segments[begin])
+            for index, begin, end in parts:
                 file = PositionedFile(self._root / self._files[index].path)
                 files.append(file)
+                if index not in self._checked:
+                    # Read beside the rows, not before them: where the rows begin follows from the
+                    # size of the file, and the header must say the same.
+                    jobs.append(self._header_job(index, file))
                 local = rows[begin:end] - index * self._segment_rows
-                offset = self._offset(index, file)
                 dense = (int(local[-1]) - int(local[0])) < 4 * len(local)
                 file.advise(scattered=not dense)
                 jobs += [
-                    self._job(file, offset, reads, flat) for reads in self._requests(local, begin)
+                    self._job(file, self._offset(index), reads, flat)
+                    for reads in self._requests(local, begin)
                 ]
-            in_threads(lambda job: job(), jobs)
+            _run(jobs)
         finally:
             for file in files:
                 file.close()
@@ -228,39 +260,68 @@ class SegmentedArray:
                 end = row + count
         return requests
 
-    def _job(
-        self, file: PositionedFile, offset: int, reads: list[_Read], flat: memoryview
-    ) -> Callable[[], None]:
-        def run() -> None:
-            width = self._row_bytes
-            buffers = []
-            for read in reads:
-                if read.skip:
-                    buffers.append(memoryview(bytearray(read.skip * width)))
-                buffers.append(flat[read.target * width : (read.target + read.count) * width])
-            file.read_into(buffers, offset + reads[0].row * width)
+    def _job(self, file: PositionedFile, offset: int, reads: list[_Read], flat: memoryview) -> _Job:
+        width = self._row_bytes
+        buffers = []
+        for read in reads:
+            if read.skip:
+                buffers.append(memoryview(bytearray(read.skip * width)))
+            buffers.append(flat[read.target * width : (read.target + read.count) * width])
+        return _Job(file, buffers, offset + reads[0].row * width)
 
-        return run
+    def _rows_of(self, index: int) -> int:
+        return min(self._segment_rows, self._n - index * self._segment_rows)
 
-    def _offset(self, index: int, file: PositionedFile) -> int:
-        """Where the data of a segment begin; its header is compared with the manifest once."""
-        known = self._offsets.get(index)
-        if known is not None:
-            return known
+    def _offset(self, index: int) -> int:
+        """Where the data of a segment begin."""
+        return self._files[index].size - self._rows_of(index) * self._row_bytes
+
+    def _header_job(self, index: int, file: PositionedFile) -> _Job:
         record = self._files[index]
         where = str(self._root / record.path)
         if file.size != record.size:
             raise StoreCorrupt(f"{where} has {file.size} bytes where {record.size} were written.")
-        start = bytearray(min(npy.LARGEST_HEADER, record.size))
-        file.read_into([memoryview(start)], 0)
-        dtype, shape, offset = npy.parse(bytes(start), where)
-        rows = min(self._segment_rows, self._n - index * self._segment_rows)
-        expected = (rows, *self._item)
-        if dtype != self._dtype or shape != expected:
-            raise StoreCorrupt(
-                f"{where} holds {shape} {dtype} where the manifest says {expected} {self._dtype}."
-            )
-        if offset + rows * self._row_bytes != record.size:
-            raise StoreCorrupt(f"{where} is not as long as its header says.")
-        self._offsets[index] = offset
-        return offset
+        start = bytearray(self._offset(index))
+
+        def check() -> None:
+            dtype, shape, offset = npy.parse(bytes(start), where)
+            expected = (self._rows_of(index), *self._item)
+            if dtype != self._dtype or shape != expected:
+                raise StoreCorrupt(
+                    f"{where} holds {shape} {dtype} where the manifest says "
+                    f"{expected} {self._dtype}."
+                )
+            if offset != len(start):
+                raise StoreCorrupt(f"{where} is not as long as its header says.")
+            self._checked.add(index)
+
+        return _Job(file, [memoryview(start)], 0, check)
+
+
+def _run(jobs: list[_Job]) -> None:
+    """Do all requests: what is in memory at once; the rest is asked for, then fetched by threads.
+
+    The advice puts all requests before the disk at once (64 cold patches: 7 ms against 13-25 ms by
+    threads alone, on a busy machine); the threads do it where the file system takes no advice.
+    """
+    start = 0
+    while start < len(jobs):
+        stop, size = start, 0
+        waiting = []
+        while stop < len(jobs) and size < _WINDOW:
+            job = jobs[stop]
+            size += job.size
+            stop += 1
+            if not job.file.read_cached(job.buffers, job.offset):
+                job.file.will_need(job.offset, job.size)
+                waiting.append(job)
+        in_threads(_fetch, [waiting[i::_FETCHERS] for i in range(min(_FETCHERS, len(waiting)))])
+        for job in jobs[start:stop]:
+            if job.check is not None:
+                job.check()
+        start = stop
+
+
+def _fetch(jobs: list[_Job]) -> None:
+    for job in jobs:
+        job.file.read_into(job.buffers, job.offset)
