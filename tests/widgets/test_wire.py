@@ -56,12 +56,10 @@ def test_polygons_of_the_fixtures(case: dict[str, Any]) -> None:
     np.testing.assert_allclose(wire.decode_polygon(box, data), case["decoded"], rtol=1e-12)
 
 
-def test_rows_floats_and_grids_of_the_fixtures() -> None:
+def test_rows_and_grids_of_the_fixtures() -> None:
     for case in FIXTURES["rows"]:
         assert wire.encode_rows(case["rows"]) == raw(case["data"])
         assert wire.decode_rows(raw(case["data"]), 2**32).tolist() == case["rows"]
-    for case in FIXTURES["floats"]:
-        assert wire.encode_floats(case["values"]) == raw(case["data"])
     for case in FIXTURES["grids"]:
         made = wire.encode_grid(array(case["values"]), case["low"], case["high"])
         assert made == raw(case["data"])
@@ -116,14 +114,6 @@ def test_grid_codes_are_within_half_a_step(values: np.ndarray) -> None:
     codes = np.frombuffer(wire.encode_grid(values, -2.0, 2.0), np.uint8).reshape(values.shape)
     back = -2 + 4 * codes.astype(float) / 254
     assert (np.abs(back - np.clip(values, -2, 2)) <= 4 / 508 + 1e-9).all()
-
-
-@properties
-@given(st.binary(max_size=300), st.integers(1, 50))
-def test_chunks_join_to_the_whole(data: bytes, most: int) -> None:
-    pieces = list(wire.chunks(data, most))
-    assert b"".join(pieces) == data
-    assert all(0 < len(piece) <= most for piece in pieces)
 
 
 # -- hostile messages ----------------------------------------------------------------------------

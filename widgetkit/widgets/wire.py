@@ -6,7 +6,7 @@ are little-endian. Whatever comes from the browser is checked here before anythi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -169,11 +169,6 @@ def decode_row(value: object, n: int) -> int:
     return value
 
 
-def encode_floats(values: npt.ArrayLike) -> bytes:
-    """Values as float32."""
-    return np.asarray(values, dtype="<f4").tobytes()
-
-
 def encode_grid(values: Floats, low: float, high: float) -> bytes:
     """A map or many as one byte a cell.
 
@@ -187,13 +182,6 @@ def encode_grid(values: Floats, low: float, high: float) -> bytes:
     codes = np.clip(np.rint(np.where(missing, 0.0, scaled)), 0, _LAST_CELL).astype(np.uint8)
     codes[missing] = MISSING_CELL
     return codes.tobytes()
-
-
-def chunks(data: bytes, most: int = MESSAGE_MOST) -> Iterator[memoryview]:
-    """Pieces of at most ``most`` bytes, in order; none for no data."""
-    view = memoryview(data)
-    for start in range(0, len(view), most):
-        yield view[start : start + most]
 
 
 def as_bytes(buffers: Iterable[object]) -> list[bytes]:

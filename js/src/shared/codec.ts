@@ -49,37 +49,9 @@ export function encodeRows(rows: ArrayLike<number>): Uint8Array {
   return new Uint8Array(Uint32Array.from(rows).buffer);
 }
 
-/** Float values, for instance scores or bounds of many things. */
-export function decodeFloats(value: Binary): Float32Array {
-  return new Float32Array(aligned(value));
-}
-
 /** Whether bit `index` of a packed mask is set. */
 export function bit(mask: Uint8Array, index: number): boolean {
   return ((mask[index >> 3] ?? 0) & (1 << (index & 7))) !== 0;
-}
-
-/** One byte a point, 0 or 1. */
-export function unpackMask(mask: Uint8Array, count: number): Uint8Array {
-  const out = new Uint8Array(count);
-  for (let i = 0; i < count; i++) out[i] = bit(mask, i) ? 1 : 0;
-  return out;
-}
-
-/** Packs booleans, lowest bit first, as numpy.packbits(bitorder="little"). */
-export function packMask(flags: ArrayLike<number | boolean>): Uint8Array {
-  const out = new Uint8Array((flags.length + 7) >> 3);
-  for (let i = 0; i < flags.length; i++) if (flags[i]) out[i >> 3]! |= 1 << (i & 7);
-  return out;
-}
-
-/** Number of set bits. */
-export function countMask(mask: Uint8Array): number {
-  let count = 0;
-  for (let byte of mask) {
-    for (; byte; byte &= byte - 1) count++;
-  }
-  return count;
 }
 
 /** A polygon in data coordinates as 16-bit codes inside its own bounding box. */
