@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { inBox } from "../src/maps/box.ts";
 import * as grid from "../src/maps/grid.ts";
-import { corner, layout, step, tileAt } from "../src/maps/layout.ts";
+import { corner, fitting, layout, step, tileAt } from "../src/maps/layout.ts";
 import { DIVERGING, lut, paletteName, SEQUENTIAL } from "../src/maps/luts.ts";
 import { BELOW, mapWeight, paint, type Look } from "../src/maps/paint.ts";
 
@@ -113,6 +114,15 @@ test("tiles are found where they are drawn, gaps are not", () => {
   assert.ok(layout(4, 60, 96).tile <= 60, "a narrow cell of a notebook still shows one column");
 });
 
+test("a fitting size shows every tile, and a larger one would not", () => {
+  for (const count of [1, 7, 30, 64])
+    for (const width of [300, 460, 860, 1600]) {
+      const size = fitting(count, width, 560);
+      if (size > 40) assert.ok(layout(count, width, size).height <= 560);
+      if (size < 190) assert.ok(layout(count, width, size + 2).height > 560);
+    }
+});
+
 test("arrow keys move by a tile and stop at the ends", () => {
   const l = layout(10, 320, 96);
   assert.equal(l.columns, 3);
@@ -143,6 +153,23 @@ test("mode, opacity and threshold weigh the map", () => {
   assert.equal(mapWeight({ ...look, threshold: 0.4, mode: "map" }, 0.41), 1);
   assert.equal(mapWeight({ ...look, threshold: 0.5, signed: true }, 0.1), 0.5, "strong and negative");
   assert.equal(mapWeight({ ...look, threshold: 0.5, signed: true }, 0.5), 0);
+});
+
+test("a picture that is not square keeps its map inside, a missing value leaves the tile", () => {
+  const side = 10;
+  const fresh = (): Uint8ClampedArray => new Uint8ClampedArray(side * side * 4).fill(9);
+  const scale = { low: 0, high: 1 };
+  const full = { ...look, opacity: 1 };
+  const pixels = fresh();
+  const box = { left: 0, top: 0.25, width: 1, height: 0.5 };
+  paint(pixels, side, grids([1, 1, 1, 1], 2, 2), 0, 0, scale, full, lut("viridis"), box);
+  assert.equal(pixels[0], 9);
+  assert.notEqual(pixels[5 * side * 4], 9);
+  const missing = fresh();
+  paint(missing, side, grids([NaN, NaN, NaN, NaN], 2, 2), 0, 0, scale, full, lut("viridis"));
+  assert.ok(missing.every((value) => value === 9));
+  assert.deepEqual(inBox(box, 0.5, 0.5), [0.5, 0.5]);
+  assert.equal(inBox(box, 0.5, 0.8), null);
 });
 
 test("painting keeps the tile where opacity is 0 and shows the palette in map mode", () => {

@@ -49,7 +49,7 @@ class MapViewer(View):
         Which tiles of the selection; the same rule and seed as the gallery's give the same tiles.
     mode : "tile", "map" or "overlay"
     size : int, CSS px
-        Side of a tile.
+        Side of a tile; 0 shows all tiles at once, as large as fits.
     height : int, CSS px
         Of the scrolled part; 0 lets it grow.
     canvas_only : bool
@@ -105,7 +105,7 @@ class MapViewer(View):
     diverging = _front(t.Enum(("RdBu_r", "coolwarm"), "RdBu_r"))
     smooth = _front(t.Bool(True))
     own_scale = _front(t.Bool(False))
-    size = _front(t.Int(96, min=32, max=256))
+    size = _front(t.Int(0, min=0, max=256))
     count = _front(t.Int(TILES_MOST, min=1, max=TILES_MOST))
     slice = _front(t.Int(-1, min=-1))
     _focus = _front(t.Int(-1))
@@ -119,8 +119,8 @@ class MapViewer(View):
         count: int = TILES_MOST,
         rule: Rule = "representative",
         mode: Mode = "overlay",
-        size: int = 96,
-        height: int = 0,
+        size: int = 0,
+        height: int = 560,
         canvas_only: bool = False,
         seed: int | None = None,
     ) -> None:

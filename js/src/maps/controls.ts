@@ -71,7 +71,19 @@ export function controls(
     write,
     signal,
   );
-  const size = range(model, { trait: "size", label: "size", least: 32, most: 256, step: 4 }, write, signal);
+  const size = range(
+    model,
+    {
+      trait: "size",
+      label: "size",
+      least: 28,
+      most: 256,
+      step: 4,
+      text: (side) => (side < 32 ? "fit" : String(side)),
+    },
+    write,
+    signal,
+  );
   const count = range(
     model,
     { trait: "count", label: "tiles", least: 1, most: 64, step: 1, text: String },

@@ -1,5 +1,6 @@
 /** The map viewer: many tiles and their maps at once, with one scale, and a brush that selects. */
 
+import { bytesOf } from "../shared/codec.ts";
 import { node, perFrame } from "../shared/dom.ts";
 import { onChange, save, send, type Mode as Join, type RenderProps } from "../shared/model.ts";
 import { decodeSheet, release, type Picture } from "../shared/sheet.ts";
@@ -8,7 +9,7 @@ import { ColourBar } from "./bar.ts";
 import { inBox } from "./box.ts";
 import { controls } from "./controls.ts";
 import { cellAt, cellsBetween, sliceStart } from "./grid.ts";
-import { corner, layout, step, tileAt, type Layout } from "./layout.ts";
+import { corner, fitting, layout, step, tileAt, type Layout } from "./layout.ts";
 import css from "./maps.css";
 import { drawMarks, type Hover } from "./marks.ts";
 import { scalesOf, TilePicture } from "./picture.ts";
@@ -16,6 +17,9 @@ import { CONTENT, LOOK, readContent, readSettings, short, type Content } from ".
 
 /** How far a pointer moves before a click becomes a brush stroke, CSS pixels. */
 const DRAG_PX = 3;
+
+/** Height that tiles are fitted into where the view may grow, CSS pixels. */
+const FIT_HEIGHT = 560;
 
 interface Stroke {
   index: number;
@@ -89,7 +93,7 @@ function render(props: RenderProps): () => void {
       let decoded: Picture | null = null;
       if (next.atlasInfo) {
         try {
-          decoded = await decodeSheet(new Uint8Array(bytes(next.atlas)), next.atlasInfo);
+          decoded = await decodeSheet(bytesOf(next.atlas), next.atlasInfo);
         } catch (problem) {
           if (mine !== turn || signal.aborted) return;
           // Tried once more without compression before giving up on the pictures.
@@ -126,7 +130,8 @@ function render(props: RenderProps): () => void {
     bar.show(content, now);
     const room = scroll.clientWidth - 8;
     if (content.rows.length && room > 0) {
-      l = layout(content.rows.length, room, now.size);
+      const fit = fitting(content.rows.length, room, now.height || FIT_HEIGHT);
+      l = layout(content.rows.length, room, now.size < 32 ? fit : now.size);
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
       for (const canvas of [tiles, marks]) {
         canvas.style.width = `${Math.round(l.width * ratio) / ratio}px`;
@@ -134,7 +139,7 @@ function render(props: RenderProps): () => void {
       }
       stage.style.width = `${l.width}px`;
       stage.style.height = `${l.height}px`;
-      scroll.style.maxHeight = now.height > 0 ? `${now.height}px` : "";
+      scroll.style.maxHeight = now.height > 0 ? `${now.height + 8}px` : "";
       try {
         if (!painter.draw(tileContext, l, ratio, content, picture, now)) return;
       } catch (problem) {
@@ -351,12 +356,6 @@ function render(props: RenderProps): () => void {
   });
   void update();
   return cleanUp;
-}
-
-function bytes(value: unknown): Uint8Array {
-  return ArrayBuffer.isView(value)
-    ? new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
-    : new Uint8Array(0);
 }
 
 export default { render };

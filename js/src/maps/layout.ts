@@ -29,6 +29,17 @@ export function layout(count: number, available: number, wanted: number): Layout
   };
 }
 
+/** Smallest and largest tile that is chosen for the reader; a slider goes further. */
+const FIT_LEAST = 40;
+const FIT_MOST = 192;
+
+/** The largest tile with which all tiles are seen at once in `available` x `height`. */
+export function fitting(count: number, available: number, height: number): number {
+  let size = FIT_MOST;
+  while (size > FIT_LEAST && layout(count, available, size).height > height) size -= 2;
+  return size;
+}
+
 /** Top left corner of a tile. */
 export function corner(l: Layout, index: number): [number, number] {
   return [

@@ -31,7 +31,7 @@ export interface Content {
   readonly labels: Uint16Array; // index into legend, 65535 = none
   readonly legend: readonly LegendEntry[];
   readonly captions: readonly string[];
-  readonly atlas: unknown; // the trait's value: compared by identity
+  readonly atlas: DataView | null; // the trait's value: compared by identity
   readonly atlasInfo: SheetInfo | null;
   readonly grids: Grids | null;
   readonly scale: Scale;
@@ -71,7 +71,7 @@ export function readContent(model: Model): Content {
     labels: decodePositions(model.get("_labels") as DataView | null),
     legend: (model.get("_legend") ?? []) as LegendEntry[],
     captions: (model.get("_captions") ?? []) as string[],
-    atlas: model.get("_atlas"),
+    atlas: model.get("_atlas") as DataView | null,
     atlasInfo: atlasInfo.count ? (atlasInfo as SheetInfo) : null,
     grids,
     scale,
