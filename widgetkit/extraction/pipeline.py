@@ -20,7 +20,7 @@ def read_ahead(
     An error of ``load`` is raised where its task's turn comes. Close the generator to stop early:
     what is being loaded is finished, the rest never begins.
     """
-    pool = ThreadPoolExecutor(1, thread_name_prefix="widgetkit-read")
+    pool = ThreadPoolExecutor(1, thread_name_prefix="widgetkit-extract-read")
     waiting: deque[tuple[Task, Future[Loaded]]] = deque()
     try:
         for task in tasks:
@@ -43,7 +43,7 @@ class WriteBehind:
     """
 
     def __init__(self, *, depth: int = 2) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="widgetkit-write")
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="widgetkit-extract-write")
         self._waiting: deque[Future[None]] = deque()
         self._depth = depth
 
