@@ -156,7 +156,7 @@ class View(Drawn, anywidget.AnyWidget):
     def _dispatch(self, content: Any, buffers: Any) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
         handlers = self._handlers()
-        if kind not in handlers:
+        if not isinstance(kind, str) or kind not in handlers:
             raise InvalidInput(
                 f"{type(self).__name__} knows no message {kind!r:.40}. {near(str(kind), handlers)}"
             )
