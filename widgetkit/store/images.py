@@ -18,6 +18,8 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 90, "subsampling": 0}),
     "webp": ("WEBP", {"quality": 90, "method": 4}),
 }
+# Of an encoded picture, 8192 x 8192: a few kB can unpack to any size, so there must be a limit.
+MOST_ENCODED_PIXELS = 2**26
 # What each format can hold in one direction; a volume is kept as a tall picture of its slices.
 _LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65500, "webp": 16383}
 
@@ -40,11 +42,13 @@ def flat_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def check_encodable(shape: tuple[int, ...], encoding: str) -> None:
     """Raise :class:`InvalidInput` when the format cannot hold a picture of that size."""
-    side = max(flat_size(shape))
-    if encoding != "raw" and side > _LARGEST_SIDE[encoding]:
+    if encoding == "raw":
+        return
+    width, height = flat_size(shape)
+    if max(width, height) > _LARGEST_SIDE[encoding] or width * height > MOST_ENCODED_PIXELS:
         raise InvalidInput(
-            f"{encoding} cannot hold images of shape {shape} (as one picture {side} px long). "
-            "Use image_encoding='raw' or 'png'."
+            f"{encoding} cannot hold images of shape {shape} (as one picture {width} x {height} "
+            "px). Use image_encoding='raw'."
         )
 
 

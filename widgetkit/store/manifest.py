@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from widgetkit.errors import StoreCorrupt, StoreNotFound, StoreTooNew
+from widgetkit.errors import InvalidInput, StoreCorrupt, StoreNotFound, StoreTooNew
 from widgetkit.store import jsonio
 from widgetkit.store.atomic import FileRecord
+from widgetkit.store.images import check_encodable
 from widgetkit.store.npy import LARGEST_HEADER
 from widgetkit.store.paths import MANIFEST, TILES, WRITING, is_relative, slug
 from widgetkit.store.plan import (
@@ -292,6 +293,10 @@ def _images(value: Any, where: str) -> ImageInfo | None:
     fields.done()
     if len(info.shape) == 4 and info.shape[-1] != 3:
         raise StoreCorrupt(f"{where}: shape {info.shape} is not that of a picture.")
+    try:
+        check_encodable(info.shape, info.encoding)
+    except InvalidInput as error:
+        raise StoreCorrupt(f"{where}: {error}") from None
     return info
 
 

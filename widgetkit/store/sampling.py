@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from widgetkit.errors import InvalidInput
 
+_NOISE = 2**20  # random numbers in memory at once
+
 
 def choose_positions(
     n: int, cells: int, count: int, seed: int, *, per_row: int
@@ -32,9 +34,10 @@ def choose_positions(
     takes[rng.choice(len(tiles), size=surplus, replace=False)] -= 1
     # A random order of the cells of every tile, of which the first are taken.
     order = np.empty((len(tiles), each), np.int64)
-    for start in range(0, len(tiles), 4096):
-        noise = rng.random((min(4096, len(tiles) - start), cells))
-        order[start : start + 4096] = np.argpartition(noise, each - 1, axis=1)[:, :each]
+    step = max(1, _NOISE // cells)  # does not change what is drawn
+    for start in range(0, len(tiles), step):
+        noise = rng.random((min(step, len(tiles) - start), cells))
+        order[start : start + step] = np.argpartition(noise, each - 1, axis=1)[:, :each]
     kept = np.arange(each) < takes[:, None]
     rows = np.repeat(tiles, takes)
     chosen = order[kept]

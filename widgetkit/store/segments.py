@@ -6,6 +6,7 @@ take a memory map 360-750 ms and these reads 5-10 ms (benchmarks/bench_store.py)
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from widgetkit.errors import StoreCorrupt
+from widgetkit.errors import StoreCorrupt, StoreError
 from widgetkit.store import npy
 from widgetkit.store.atomic import FileRecord
 from widgetkit.store.pool import in_threads
@@ -29,6 +30,10 @@ _LARGEST_READ = 4 * 2**20
 # Reading over a gap of this many bytes costs less than another request.
 _GAP = 16 * 2**10
 _FETCHERS = 8
+# At once, of the 1024 that a process commonly may have.
+_OPEN_FILES = 128
+# preadv takes 1024 buffers at most; a read has up to two.
+_MOST_READS = 250
 _HAS_PREADV = hasattr(os, "preadv")
 _HAS_PREAD = hasattr(os, "pread")
 _HAS_ADVICE = hasattr(os, "posix_fadvise")
@@ -59,6 +64,8 @@ class PositionedFile:
         try:
             self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise StoreError(f"Too many open files to read {path}; see ulimit -n.") from error
             raise StoreCorrupt(f"{path} cannot be read: {error.strerror}.") from error
         self._lock = threading.Lock()
 
@@ -185,11 +192,19 @@ class SegmentedArray:
         StoreCorrupt
             A file is missing, shorter or other than the manifest says. Names it.
         """
-        if len(rows) < 2 or bool((rows[1:] > rows[:-1]).all()):
-            return self._read_sorted(rows)
-        ascending, back = np.unique(rows, return_inverse=True)
-        taken: NDArray[Any] = self._read_sorted(ascending)[back.reshape(-1)]
-        return taken
+        result = np.empty((len(rows), *self._item), self._dtype)
+        if not result.size:
+            return result
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        first = np.ones(len(rows), np.bool_)
+        np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
+        # Every row goes straight to its place: copying once more would cost as much as a warm read.
+        self._read(ascending[first], order[first], result.reshape(-1).view(np.uint8).data)
+        if not first.all():
+            group = np.cumsum(first) - 1
+            result[order[~first]] = result[order[first][group[~first]]]
+        return result
 
     def will_need(self, start: int, stop: int) -> None:
         """Have the system read rows ``[start, stop)`` while something else is being done."""
@@ -205,15 +220,23 @@ class SegmentedArray:
             for index in range(start // size, -(-stop // size))
         ]
 
-    def _read_sorted(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        result = np.empty((len(rows), *self._item), self._dtype)
-        if not len(rows):
-            return result
-        flat = result.reshape(-1).view(np.uint8).data
+    def _read(self, rows: NDArray[np.int64], targets: NDArray[np.int64], flat: memoryview) -> None:
+        """Read ascending distinct rows, row ``rows[i]`` to place ``targets[i]`` of ``flat``."""
         segments = rows // self._segment_rows
         borders = np.flatnonzero(np.diff(segments)) + 1
         starts = [0, *borders.tolist(), len(rows)]
         parts = [(int(segments[begin]), begin, end) for begin, end in pairwise(starts)]
+        for at in range(0, len(parts), _OPEN_FILES):
+            self._read_parts(parts[at : at + _OPEN_FILES], rows, targets, flat)
+
+    def _read_parts(
+        self,
+        parts: list[tuple[int, int, int]],
+        rows: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        flat: memoryview,
+    ) -> None:
+        """:meth:`_read` for rows ``begin`` to ``end`` of each ``(segment, begin, end)``."""
         files: list[PositionedFile] = []
         jobs: list[_Job] = []
         try:
@@ -229,17 +252,16 @@ class SegmentedArray:
                 file.advise(scattered=not dense)
                 jobs += [
                     self._job(file, self._offset(index), reads, flat)
-                    for reads in self._requests(local, begin)
+                    for reads in self._requests(local, targets[begin:end])
                 ]
             _run(jobs)
         finally:
             for file in files:
                 file.close()
-        return result
 
-    def _requests(self, local: NDArray[np.int64], target: int) -> list[list[_Read]]:
+    def _requests(self, local: NDArray[np.int64], targets: NDArray[np.int64]) -> list[list[_Read]]:
         """Ascending rows of one file as requests, each of neighbours and small gaps between them."""
-        breaks = np.flatnonzero(np.diff(local) != 1) + 1
+        breaks = np.flatnonzero((np.diff(local) != 1) | (np.diff(targets) != 1)) + 1
         starts = np.concatenate([[0], breaks])
         stops = np.concatenate([breaks, [len(local)]])
         most = max(1, _LARGEST_READ // max(1, self._row_bytes))
@@ -250,12 +272,13 @@ class SegmentedArray:
             for piece in range(start, stop, most):
                 row, count = int(local[piece]), min(most, stop - piece)
                 gap = row - end
-                joins = bool(requests) and gap >= 0 and gap * self._row_bytes <= _GAP
+                joins = bool(requests) and len(requests[-1]) < _MOST_READS
+                joins = joins and 0 <= gap * self._row_bytes <= _GAP
                 if joins and size + gap + count <= most:
-                    requests[-1].append(_Read(row, target + piece, count, gap))
+                    requests[-1].append(_Read(row, int(targets[piece]), count, gap))
                     size += gap + count
                 else:
-                    requests.append([_Read(row, target + piece, count, 0)])
+                    requests.append([_Read(row, int(targets[piece]), count, 0)])
                     size = count
                 end = row + count
         return requests
