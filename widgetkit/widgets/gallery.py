@@ -108,7 +108,7 @@ class Gallery(View):
     def _refresh(self) -> None:
         session = self.session
         clustering = session.clustering
-        self._shown, sentence = self._ranked()
+        self._shown, sentence = session.ranked(self.rule, self._limit, self.seed)
         chosen = session.selection.count
         with self.hold_sync():
             self._rows = wire.encode_rows(self._shown)

@@ -146,7 +146,7 @@ class MapViewer(View):
         self._on("focus", lambda _event: self._follow_focus())
         self.observe(lambda _change: self._guard(self._refresh), ["count", "rule", "seed"])
         self.observe(lambda _change: self._guard(self._show_slice), "slice")
-        self.observe(self._brush_changed, "brush")
+        self.observe(self._brush_set, "brush")
         self._guard(self._refresh)
 
     # -- tiles -------------------------------------------------------------------------
@@ -341,7 +341,7 @@ class MapViewer(View):
         self._raw = True
         self._send_atlas()
 
-    def _brush_changed(self, change: Mapping[str, Any]) -> None:
+    def _brush_set(self, change: Mapping[str, Any]) -> None:
         if not change["new"] and change["old"]:
             self._guard(self._refresh)  # the brushed tile is no longer kept first
 
