@@ -149,29 +149,40 @@ class Clusters(Core):
     def composition(self) -> pd.DataFrame:
         """Share of each cluster in the selection and in the rest, see ``analysis.composition``.
 
-        Column ``cluster`` is the number; ``name`` and ``color`` (palette index) are added.
+        Returns
+        -------
+        DataFrame
+            One row a cluster that has tiles: ``cluster`` (its name; ``"none"`` for tiles in
+            none), ``number`` (-1 for none), ``color`` (palette index; -1 for none), and what
+            ``analysis.composition`` says. No rows while there are no clusters.
         """
         from widgetkit import analysis
 
-        clustering = self._need_clustering()
-        table = analysis.composition(clustering.labels, self.selection.mask)
-        numbers = table["cluster"].astype(int)
-        table.insert(1, "name", [clustering.names[i] if i >= 0 else "none" for i in numbers])
+        clustering = self.clustering
+        if clustering is None:
+            clustering = Clustering.make([], 0, method="none", layer=self.layer)
+            table = analysis.composition(clustering.labels, [])
+        else:
+            table = analysis.composition(clustering.labels, self.selection.mask)
+        numbers = [int(i) for i in table["cluster"]]
+        names = [clustering.names[i] if i >= 0 else "none" for i in numbers]
+        table["cluster"] = np.array(names, dtype=object)
+        table.insert(1, "number", numbers)
         table.insert(2, "color", [clustering.colors[i] if i >= 0 else -1 for i in numbers])
         return table
 
     def quality(self) -> dict[str, float]:
-        """Figures of how well separated the clusters are, see ``analysis.quality``."""
+        """Figures of how well the clusters are separated, see ``analysis.quality``.
+
+        Empty while there are no clusters.
+        """
         from widgetkit import analysis
 
-        clustering = self._need_clustering()
-        at = np.flatnonzero(clustering.labels >= 0)
-        if len(at) > 5000:  # pairwise distances: a seeded sample says the same
-            at = np.sort(np.random.default_rng(self.seed).choice(at, 5000, replace=False))
-        found: dict[str, float] = analysis.quality(
-            self.stats[clustering.layer].embeddings[at], clustering.labels[at]
-        )
-        return found
+        clustering = self.clustering
+        if clustering is None:
+            return {}
+        embeddings = self.stats[clustering.layer].embeddings
+        return analysis.quality(embeddings, clustering.labels, seed=self.seed)
 
     def _edit(self, title: str, code: str, edited: Clustering) -> Clustering:
         self._change(title, f"session.{code}", clustering=edited)

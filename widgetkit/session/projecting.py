@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from widgetkit.errors import StoreError, UnknownName
 
@@ -89,9 +90,8 @@ def _from_entry(entry: Any, n: int) -> Projection | None:
         return None
     if xy.shape != (n, 2) or trust.shape != (n,) or not np.isfinite(xy).all():
         return None
-    return Projection(
-        xy, str(entry.params.get("method", "")), dict(entry.params), entry.seed, trust
-    )
+    method = "umap" if entry.params.get("method") == "umap" else "pca"
+    return Projection(xy, method, dict(entry.params), int(entry.seed or 0), trust)
 
 
 def keep(store: ActivationStore, layer: str, projection: Projection, *, asked: str) -> None:
@@ -132,7 +132,7 @@ def compute(
     if len(embeddings) < FEW and method == "auto":
         method = "pca"
     if preview and method != "pca":
-        job.emit(Projected(analysis.project(embeddings, method="pca", seed=seed), final=False))
+        job.emit(Projected(_preview(embeddings, seed), final=False))
     job.check()
     with _UMAP:
         job.check()
@@ -140,6 +140,17 @@ def compute(
             embeddings, method=method, seed=seed, progress=job.progress, **options
         )
     return Projected(found)
+
+
+def _preview(embeddings: npt.NDArray[np.float32], seed: int) -> Projection:
+    """The two axes of largest spread; the trust of a preview is not worth its seconds."""
+    from widgetkit.analysis.projection import Projection, principal_components
+
+    scores, _ = principal_components(embeddings, 2, seed=seed)
+    xy = np.zeros((len(embeddings), 2), dtype=np.float32)
+    xy[:, : scores.shape[1]] = scores
+    trust = np.full(len(xy), np.nan, dtype=np.float32)
+    return Projection(xy, "pca", {"reason": "preview"}, seed, trust)
 
 
 def _plain(params: Any) -> dict[str, Any]:

@@ -41,7 +41,7 @@ _TOKEN = re.compile(
     | (?P<word>[^\W\d]\w*)
     | (?P<sign>==|!=|<=|>=|<|>|=|\(|\)|\[|\]|,)
     )""",
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
 _COMPARISONS = ("==", "=", "!=", "<", "<=", ">", ">=")
 _RESERVED = ("and", "or", "not", "in", "contains", "is", "missing", "true", "false")
@@ -109,8 +109,9 @@ def compare(column: pd.Series[Any], sign: str, value: object) -> Mask:
     elif column.dtype.kind in "biuf" and sign not in ("==", "=", "!="):
         raise InvalidInput(f"A column of numbers is compared with {value!r:.80}, which is text.")
     else:
-        left = column.astype(str).to_numpy(dtype=object)
-        right = str(value)
+        left = _texts(column)
+        # An object, or numpy would cut it at trailing NULs.
+        right = np.array([str(value)], dtype=object)
     found: Mask
     with np.errstate(invalid="ignore"):
         if sign in ("==", "="):
@@ -129,6 +130,16 @@ def compare(column: pd.Series[Any], sign: str, value: object) -> Mask:
     return found | missing if sign == "!=" else found & ~missing
 
 
+def _texts(column: pd.Series[Any]) -> npt.NDArray[np.object_]:
+    # Not astype(str): pandas cuts texts at a NUL there.
+    values = column.to_numpy(dtype=object)
+    return np.fromiter(map(str, values), dtype=object, count=len(values))
+
+
+def _unquote(token: str) -> str:
+    return re.sub(r"\\(.)", r"\1", token[1:-1], flags=re.DOTALL)
+
+
 class _Parser:
     def __init__(self, query: str, columns: dict[str, Any]) -> None:
         if len(query) > MAX_LENGTH:
@@ -145,7 +156,8 @@ class _Parser:
         while at < end:
             match = _TOKEN.match(self._query, at)
             if match is None:
-                raise self._error(at, "this is not understood")
+                blank = len(self._query[at:]) - len(self._query[at:].lstrip())
+                raise self._error(at + blank, "this is not understood")
             kind = match.lastgroup or ""
             tokens.append((kind, match.group(kind), match.start(kind)))
             at = match.end()
@@ -217,7 +229,7 @@ class _Parser:
             raise self._fail("expected a column")
         kind, text, _ = self._tokens[self._at]
         if kind == "column":
-            name = re.sub(r"\\(.)", r"\1", text[1:-1])
+            name = _unquote(text)
         elif kind == "word" and text.lower() not in _RESERVED:
             name = text
         else:
@@ -244,8 +256,10 @@ class _Parser:
             missing = column.isna().to_numpy(dtype=bool)
             return ~missing if absent else missing
         part = str(self._value())
-        texts = column.astype(str).str.contains(part, regex=False).to_numpy(dtype=bool)
-        return texts & ~column.isna().to_numpy(dtype=bool)
+        found = np.fromiter(
+            (part in text for text in _texts(column)), dtype=bool, count=len(column)
+        )
+        return found & ~column.isna().to_numpy(dtype=bool)
 
     def _in(self, column: pd.Series[Any]) -> Mask:
         self._take("[")
@@ -261,7 +275,7 @@ class _Parser:
         if kind == "number":
             value: bool | float | str = float(text)
         elif kind == "text":
-            value = re.sub(r"\\(.)", r"\1", text[1:-1])
+            value = _unquote(text)
         elif kind == "word" and text.lower() in ("true", "false"):
             value = text.lower() == "true"
         else:

@@ -152,11 +152,12 @@ def _values(
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Values as text with their counts, most frequent first, ties by name."""
     chosen = column[mask]
-    texts = chosen.astype(str).where(chosen.notna(), "(none)").to_numpy(dtype=object)
-    if not len(texts):
+    if not len(chosen):
         return [], np.empty(0, dtype=np.int64)
-    names, counts = np.unique(texts.astype(str), return_counts=True)
-    order = np.lexsort((names, -counts))
+    given = chosen.to_numpy(dtype=object)
+    texts = [str(v) if here else "(none)" for v, here in zip(given, chosen.notna(), strict=True)]
+    names, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
+    order = np.argsort(-counts, kind="stable")  # names come sorted
     return [str(names[i]) for i in order], counts[order].astype(np.int64)
 
 
