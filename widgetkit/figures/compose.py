@@ -86,6 +86,14 @@ def _columns(count: int) -> int:
     return max(1, math.ceil(math.sqrt(count * 1.6)))
 
 
+def _fill(count: int, width: float, height: float) -> int:
+    """Columns that make ``count`` square tiles largest in a panel."""
+    return max(
+        range(1, max(1, count) + 1),
+        key=lambda c: min(width / c, height / math.ceil(max(1, count) / c)),
+    )
+
+
 def _draw_gallery(
     page: Figure | SubFigure, session: Session, rows: np.ndarray, columns: int
 ) -> None:
@@ -217,17 +225,19 @@ def explorer(
     spec = spec or FigureSpec()
     chosen = _rows(session, rows, rule, most, seed)
 
+    page_spec = spec.with_height(0.62 * spec.width_mm)
+    # the right panel is 46 % of the page, less the colour bar
+    columns = _fill(len(chosen), 0.38 * page_spec.width_mm, page_spec.height_mm or 1.0)
+
     def draw(page: Figure) -> None:
         left, right = page.subfigures(1, 2, squeeze=False, width_ratios=(1.15, 1.0))[0]
         top, bottom = left.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1.0))[:, 0]
         panels.draw_scatter(top.subplots(), session, color_by=color_by)
         panels.draw_composition(bottom.subplots(), session)
         if session.store.layers[session.layer].has_maps:
-            _draw_maps(
-                right, session, chosen, max(1, math.ceil(math.sqrt(len(chosen)))), map_spec, opacity
-            )
+            _draw_maps(right, session, chosen, columns, map_spec, opacity)
         else:
-            _draw_gallery(right, session, chosen, max(1, math.ceil(math.sqrt(len(chosen)))))
+            _draw_gallery(right, session, chosen, columns)
         for letter, part in (("a", top), ("b", right), ("c", bottom)):
             part.text(
                 0.005,
@@ -239,4 +249,4 @@ def explorer(
                 ha="left",
             )
 
-    return _page(spec.with_height(0.72 * spec.width_mm), draw)
+    return _page(page_spec, draw)

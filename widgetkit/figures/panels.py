@@ -228,11 +228,8 @@ def draw_composition(axes: Axes, session: Session) -> None:
         axes.text(0.5, 0.5, "no clusters", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
-    clustering = session.clustering
-    assert clustering is not None
     names = [str(n) for n in table["cluster"]]
-    lookup = dict(zip(clustering.names, clustering.colors, strict=True))
-    colours = [colour(lookup.get(n, -1)) for n in names]
+    colours = [colour(int(c)) for c in table["color"]]
     where = np.arange(len(names))
     inside, outside = (
         100 * table["share_in"].to_numpy(float),

@@ -50,6 +50,7 @@ class ClusterPanel(Panel):
         self._rows = widgets.VBox(layout=widgets.Layout(overflow="auto", max_height="320px"))
         self._ticks: list[Any] = []
         self._quality_of: object = None
+        self._bars: list[int] = []
         self._figure = _composition_figure()
         super().__init__(source)
         act = self.guard
@@ -154,15 +155,10 @@ class ClusterPanel(Panel):
         )
 
     def _show_composition(self) -> None:
-        clustering = self.session.clustering
         table = self.session.composition()
         names = [charts.text(n) for n in table["cluster"]]
-        lookup = (
-            {}
-            if clustering is None
-            else dict(zip(clustering.names, clustering.colors, strict=False))
-        )
-        shades = [colour(lookup.get(n, -1)) for n in table["cluster"]]
+        shades = [colour(int(c)) for c in table["color"]]
+        self._bars = [int(c) for c in table["number"]]
         with self._figure.batch_update():
             for trace, part in zip(self._figure.data, ("share_in", "share_out"), strict=True):
                 share = np.nan_to_num(100 * np.asarray(table[part], dtype=float))
@@ -200,8 +196,8 @@ class ClusterPanel(Panel):
         self.session.recolour_cluster(index, number)
 
     def _clicked(self, points: Any) -> None:
-        if points.point_inds:
-            self.session.select_cluster(int(points.point_inds[0]))
+        if points.point_inds and (index := self._bars[points.point_inds[0]]) >= 0:
+            self.session.select_cluster(index)
 
     def _measure(self) -> None:
         clustering = self.session.clustering

@@ -54,6 +54,7 @@ class Explorer(Panel):
     ) -> None:
         if scatter not in ("webgl", "plotly"):
             raise InvalidInput(f"scatter={scatter!r}: choose 'webgl' or 'plotly'.")
+        self.parts: dict[str, Any] = {}
         super().__init__(_with_model(source, model))
         session = self.session
         self.scatter: Scatter | PlotlyScatter = (
