@@ -196,6 +196,13 @@ def test_a_channel_that_never_varies_has_no_say() -> None:
     )
 
 
+def test_a_selection_of_nothing_or_of_everything_differs_in_nothing() -> None:
+    batch, some, none = example_batch(), np.ones(6), np.full(6, np.nan)
+    for inside, rest in ((none, some), (some, none)):
+        maps = compute("selection", batch, SelectionTarget(inside, rest, some))
+        assert_array_equal(maps, 0)
+
+
 # -- channel -----------------------------------------------------------------------------
 @settings(deadline=None, max_examples=25)
 @given(

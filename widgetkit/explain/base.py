@@ -283,15 +283,13 @@ def expect(target: object, kind: type[T], method: str) -> T:
 
 
 def channel_vector(values: npt.ArrayLike, channels: int, what: str, layer: str) -> Float:
-    """``values`` as a finite (C,) float32, or an error that says which of them does not fit."""
+    """``values`` as a (C,) float32, or an error that says which of them does not fit."""
     vector = np.asarray(values, dtype=np.float32)
     if vector.shape != (channels,):
         raise ChannelMismatch(
             f"{what} has shape {vector.shape}, and layer {layer!r} has {channels} channels. "
             "It was probably computed on another layer."
         )
-    if not np.isfinite(vector).all():
-        raise InvalidInput(f"{what} holds NaN or infinity.")
     return vector
 
 

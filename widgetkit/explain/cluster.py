@@ -69,6 +69,8 @@ class ClusterMap:
             if chosen.background is None
             else channel_vector(chosen.background, channels, "background", batch.layer.name)
         )
+        if not np.isfinite(background).all():
+            raise InvalidInput("The clustering's background holds NaN or infinity.")
         positions = np.moveaxis(activations, 1, -1).reshape(-1, channels)
         weights = _SOLVERS.get(chosen.kind)
         if weights is None:

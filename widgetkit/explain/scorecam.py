@@ -32,8 +32,10 @@ class ScoreCam:
     ----------
     energy : float in (0, 1]
         For each tile only the channels that together hold this share of the variance over the grid
-        are tried, the strongest first. 1 tries every channel that is not constant. The cost is one
-        forward pass a channel and tile.
+        are tried, the strongest first; one forward pass a channel and tile. 1 tries every channel
+        that is not constant. Less is cheaper and not the same: on real tissue, in the last block of
+        EfficientNet-Lite0, 0.99 / 0.95 / 0.8 took 4 / 14 / 40 % fewer passes and the maps still
+        correlated at 0.99 / 0.93 / 0.72 with the full ones (the worst of three tiles).
     batch_size : int
         Masked images passed through the network at once.
     """
@@ -48,7 +50,7 @@ class ScoreCam:
     targets: ClassVar[frozenset[type]] = frozenset({ClassTarget})
     signed: ClassVar[bool] = False
 
-    energy: float = 0.95
+    energy: float = 1.0
     batch_size: int = 32
 
     def __post_init__(self) -> None:

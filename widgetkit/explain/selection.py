@@ -24,8 +24,9 @@ class SelectionMap:
 
     With ``d = (mean_in - mean_rest) / std`` for every channel, the map is ``sum_c d_c a_c``.
     Positive where the channels are active that the selected tiles have more of, negative where
-    those of the rest are. Channels that never vary (``std`` 0) have no say. The map is linear in
-    the activations, so its mean over a tile is ``d`` times the tile's embedding.
+    those of the rest are. Channels that never vary (``std`` 0) have no say; where there is no
+    selection or no rest (means of NaN) the map is zero. The map is linear in the activations, so
+    its mean over a tile is ``d`` times the tile's embedding.
     """
 
     name: ClassVar[str] = "selection"
@@ -50,4 +51,4 @@ class SelectionMap:
             channel_vector(chosen.mean_rest, channels, "mean_rest of the selection", layer),
             channel_vector(chosen.std, channels, "std of the selection", layer),
         )
-        return weighted_sum(activations, channel_vector(contrast, channels, "The contrast", layer))
+        return weighted_sum(activations, contrast)
