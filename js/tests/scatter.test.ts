@@ -8,7 +8,7 @@ import { lightness, parseColour } from "../src/shared/theme.ts";
 import { codesToClip, fit, pan, toData, toPixel, zoom } from "../src/scatter/camera.ts";
 import { lookup, paletteRgb } from "../src/scatter/colour.ts";
 import { buildGrid, crowd, look, nearest, spread } from "../src/scatter/grid.ts";
-import { actionOf, modeOf } from "../src/scatter/keys.ts";
+import { actionOf, belongsToControl, modeOf } from "../src/scatter/keys.ts";
 import { shortNumber } from "../src/scatter/legend.ts";
 
 /** Deterministic numbers in 0..1 (mulberry32). */
@@ -172,6 +172,12 @@ test("keys mean what the help says, and leave the page its own", () => {
   assert.deepEqual(key("z", { metaKey: true }), { do: "command", name: "undo" });
   for (const left of ["s", "c", "a"]) assert.equal(key(left, { ctrlKey: true }), null);
   for (const left of ["x", "Enter", "Tab", "constructor"]) assert.equal(key(left), null);
+});
+
+test("a focused control keeps the keys it needs", () => {
+  assert.ok(belongsToControl("SELECT", "a"));
+  assert.ok(belongsToControl("BUTTON", "Enter") && belongsToControl("BUTTON", " "));
+  assert.ok(!belongsToControl("BUTTON", "Escape") && !belongsToControl("DIV", " "));
 });
 
 test("a held key goes before the toolbar", () => {

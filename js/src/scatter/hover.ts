@@ -1,7 +1,9 @@
 // The card beside the cursor: at once what the browser knows, the picture when it arrives.
 
+import type { Point } from "../shared/codec.ts";
 import { debounce, node } from "../shared/dom.ts";
 import { onMessage, send, type Model } from "../shared/model.ts";
+import type { Size } from "./camera.ts";
 
 interface Reply {
   kind: "hover";
@@ -21,6 +23,8 @@ const KEPT = 64;
 export class HoverCard {
   readonly element = node("div", { class: "wk-hover", hidden: true, "aria-hidden": true });
   private index = -1;
+  private at: Point = [0, 0];
+  private stage: Size = { width: 0, height: 0 };
   private readonly cards = new Map<number, Card>();
   private readonly ask: ((index: number) => void) & { cancel: () => void };
 
@@ -31,21 +35,31 @@ export class HoverCard {
   }
 
   /** The point under the cursor (-1 for none), and what is known of it without asking. */
-  show(index: number, known: [string, string][], x: number, y: number, width: number): void {
+  show(index: number, known: [string, string][], at: Point, stage: Size): void {
     if (index < 0) return this.hide();
+    this.at = at;
+    this.stage = stage;
+    this.element.hidden = false;
     if (index !== this.index) {
       this.index = index;
       const card = this.cards.get(index);
       this.fill(card?.lines ?? known, card?.url ?? null);
       if (card) this.ask.cancel();
       else this.ask(index);
+    } else {
+      this.place();
     }
-    this.element.hidden = false;
-    // On the side where there is room; above the cursor's own shape.
+  }
+
+  /** Beside the cursor, on the side and at the height where there is room. */
+  private place(): void {
+    const [x, y] = this.at;
+    const { width, height } = this.stage;
+    const { style } = this.element;
     const left = x > width / 2;
-    this.element.style.left = left ? "" : `${x + 14}px`;
-    this.element.style.right = left ? `${width - x + 14}px` : "";
-    this.element.style.top = `${Math.max(4, y - 30)}px`;
+    style.left = left ? "" : `${x + 14}px`;
+    style.right = left ? `${width - x + 14}px` : "";
+    style.top = `${Math.max(2, Math.min(y - 30, height - this.element.offsetHeight - 2))}px`;
   }
 
   hide(): void {
@@ -80,6 +94,7 @@ export class HoverCard {
   private fill(lines: [string, string][], url: string | null): void {
     const nodes: Node[] = [];
     if (url) {
+      // The size is fixed by the style sheet, so the card can be placed before it is decoded.
       const picture = node("img", { alt: "" });
       picture.src = url;
       nodes.push(picture);
@@ -88,5 +103,6 @@ export class HoverCard {
       nodes.push(node("div", {}, node("span", { class: "wk-hover-name" }, `${name} `), value));
     }
     this.element.replaceChildren(...nodes);
+    this.place();
   }
 }

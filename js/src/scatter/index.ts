@@ -22,7 +22,7 @@ import { lookup, type Colouring } from "./colour.ts";
 import { gestures, type Draft } from "./gestures.ts";
 import { buildGrid, crowd, CROWDED, look, nearest, type Grid, type Look } from "./grid.ts";
 import { HoverCard } from "./hover.ts";
-import { actionOf, modeOf, type Action } from "./keys.ts";
+import { actionOf, belongsToControl, modeOf, type Action } from "./keys.ts";
 import { Legend } from "./legend.ts";
 import { drawMarks } from "./overlay.ts";
 import { drawSample, PointRenderer, type Scene } from "./renderer.ts";
@@ -398,7 +398,7 @@ function render(props: RenderProps): () => void {
       zoom: (at, factor) => move(zoom(camera, size, at, factor, home)),
       hover: (at) => {
         const index = at ? pick(at) : -1;
-        if (at) card.show(index, known(index), at[0], at[1], size.width);
+        if (at) card.show(index, known(index), at, size);
         else card.hide();
         if (index !== hovered) {
           hovered = index;
@@ -433,11 +433,16 @@ function render(props: RenderProps): () => void {
     }
   }
 
-  ownKeys(stage, (event) => actionOf(event) !== null, signal);
-  stage.addEventListener(
+  const actionFor = (event: KeyboardEvent): Action | null => {
+    const target = event.composedPath()[0];
+    const tag = target instanceof Element ? target.tagName : "";
+    return belongsToControl(tag, event.key) ? null : actionOf(event);
+  };
+  ownKeys(root, (event) => actionFor(event) !== null, signal);
+  root.addEventListener(
     "keydown",
     (event) => {
-      const action = actionOf(event);
+      const action = actionFor(event);
       if (!action) return;
       event.preventDefault();
       event.stopPropagation();
@@ -445,7 +450,7 @@ function render(props: RenderProps): () => void {
     },
     { signal },
   );
-  stage.addEventListener(
+  root.addEventListener(
     "keyup",
     (event) => {
       if (event.key === " ") hand.setSpace(false);

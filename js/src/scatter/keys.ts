@@ -61,3 +61,10 @@ export function modeOf(event: { shiftKey: boolean; altKey: boolean }, chosen: Mo
   if (event.altKey) return "subtract";
   return chosen;
 }
+
+/** Keys that a focused control needs for itself: a menu all of them, a button two. */
+export function belongsToControl(tag: string, key: string): boolean {
+  const name = tag.toLowerCase();
+  if (name === "select" || name === "input" || name === "textarea") return true;
+  return name === "button" && (key === " " || key === "Enter");
+}

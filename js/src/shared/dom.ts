@@ -96,19 +96,20 @@ export function debounce<T extends unknown[]>(
 }
 
 /**
- * Keeps the keys that `isOurs` names from the page while `target` has the focus. JupyterLab
- * looks at keys before any node does (capture on the document), and passes over nodes with this
- * attribute; others, such as Ctrl+S, still reach it.
+ * Keeps the keys that `isOurs` names from the page while the focus is inside `root`. JupyterLab
+ * looks at keys before any node does (capture on the document), and passes over a focused node
+ * with this attribute; other keys, such as Ctrl+S, still reach it.
  */
 export function ownKeys(
-  target: HTMLElement,
+  root: HTMLElement,
   isOurs: (event: KeyboardEvent) => boolean,
   signal: AbortSignal,
 ): void {
   window.addEventListener(
     "keydown",
     (event) => {
-      if (event.composedPath()[0] !== target) return;
+      const target = event.composedPath()[0];
+      if (!(target instanceof Element) || !root.contains(target)) return;
       target.toggleAttribute("data-lm-suppress-shortcuts", isOurs(event));
     },
     { capture: true, signal },

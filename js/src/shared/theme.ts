@@ -57,9 +57,10 @@ export function followTheme(
   signal.addEventListener("abort", () => observer.disconnect());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", lookTwice, { signal });
   look();
-  requestAnimationFrame(() => {
-    if (!signal.aborted) look(); // render() may run before the node is in the page
-  });
+  // render() may run long before the node is in the page; it has a size once it is.
+  const size = new ResizeObserver(look);
+  size.observe(element);
+  signal.addEventListener("abort", () => size.disconnect());
 }
 
 export function prefersReducedMotion(): boolean {
