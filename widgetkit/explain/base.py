@@ -157,13 +157,7 @@ class Batch:
 
     def need_activations(self, method: str) -> Float:
         """Activations as finite float32 ``(m, C, *grid)``, or an error that says what to do."""
-        if self.activations is None or self.activations.ndim < 3 or not self.layer.has_maps:
-            raise NeedsActivations(
-                f"{method} needs maps of activations, and layer {self.layer.name!r} has one vector "
-                "a tile. Extract a layer with spatial output: wk.extract(model, tiles, layers=[...]); "
-                "wk.layers(model) lists them."
-            )
-        values = np.asarray(self.activations, dtype=np.float32)
+        values = np.asarray(self.need_maps(method), dtype=np.float32)
         expected = (len(self), self.layer.channels, *self.layer.grid)
         if values.shape != expected:
             raise InvalidInput(
@@ -178,6 +172,16 @@ class Batch:
                 "and extract these tiles again."
             )
         return values
+
+    def need_maps(self, method: str) -> npt.NDArray[Any]:
+        """Activations as they were given, or the error for a layer that has no maps."""
+        if self.activations is None or self.activations.ndim < 3 or not self.layer.has_maps:
+            raise NeedsActivations(
+                f"{method} needs maps of activations, and layer {self.layer.name!r} has one vector "
+                "a tile. Extract a layer with spatial output: wk.extract(model, tiles, layers=[...]); "
+                "wk.layers(model) lists them."
+            )
+        return self.activations
 
     def need_model(self, method: str) -> Model:
         """The network, or an error that says how to pass it."""
@@ -472,7 +476,7 @@ def compute(method: MapMethod | str, batch: Batch, target: Target) -> Float:
         batch.need_model(chosen.title)
         batch.need_images(chosen.title)
     if "activations" in chosen.requires:
-        batch.need_activations(chosen.title)
+        batch.need_maps(chosen.title)
     maps = np.asarray(chosen.compute(batch, target))
     if maps.ndim < 2 or len(maps) != len(batch):
         raise BadActivations(
