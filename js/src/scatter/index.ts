@@ -274,7 +274,10 @@ function render(props: RenderProps): () => void {
     const [right, bottom] = toCodes([size.width, size.height]);
     const { points: here, occupied } = crowd(grid, left, bottom, right, top);
     const [cx, cy] = codesPerPixel();
-    const room = Math.min(occupied / (cx * cy), size.width * size.height);
+    const paper = size.width * size.height;
+    // One place only, or places on a line: codes have no extent there to measure room by.
+    const flat = state.box[2] <= state.box[0] || state.box[3] <= state.box[1];
+    const room = flat ? paper : Math.min(occupied / (cx * cy), paper);
     return look(here, room, Number(model.get("point_size")) || 1);
   }
 
