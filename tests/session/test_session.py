@@ -205,6 +205,10 @@ def test_an_observer_that_fails_leaves_the_session_whole(session: Session) -> No
 # -- history -----------------------------------------------------------------------------
 def _do(session: Session, action: tuple[Any, ...]) -> None:
     name, *arguments = action
+    if name == "cluster_selection":
+        with suppress(TooFew):
+            session.cluster(arguments[0], 2, on="selection")
+        return
     with suppress(InvalidInput, TooFew):  # no such cluster left, and the like: changes nothing
         getattr(session, name)(*arguments)
 
@@ -225,6 +229,7 @@ steps = st.one_of(
     st.tuples(st.just("merge_clusters"), st.just([0, 1])),
     st.tuples(st.just("split_cluster"), st.integers(0, 2)),
     st.tuples(st.just("cluster"), st.sampled_from(["kmeans", "nmf"]), st.integers(2, 4)),
+    st.tuples(st.just("cluster_selection"), st.sampled_from(["kmeans", "nmf"])),
     st.tuples(st.just("set_map"), st.sampled_from(["cluster", "selection"]), st.none()),
     st.tuples(st.just("set_layer"), st.sampled_from(["features.4", "pooled"])),
 )

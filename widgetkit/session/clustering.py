@@ -153,6 +153,8 @@ class Clustering:
             raise InvalidInput(
                 f"A cluster's name has 1 to {MAX_NAME} characters; got {len(clean)}."
             )
+        if clean == self.names[i]:
+            return self
         return replace(self, names=(*self.names[:i], clean, *self.names[i + 1 :]))
 
     def recolour(self, i: int, color: int) -> Clustering:
@@ -166,6 +168,8 @@ class Clustering:
             raise InvalidInput(
                 f"Colours are palette indices 0..{len(CATEGORICAL) - 1}; got {color!r}."
             )
+        if color == self.colors[i]:
+            return self
         return replace(self, colors=(*self.colors[:i], int(color), *self.colors[i + 1 :]))
 
     def merge(self, indices: Sequence[int]) -> Clustering:

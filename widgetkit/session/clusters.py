@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -98,52 +98,39 @@ class Clusters(Core):
 
     def rename_cluster(self, i: int, name: str) -> Clustering:
         """Give a cluster another name."""
-        edited = self._need_clustering().rename(i, name)
         return self._edit(
-            f"Cluster {i}: {edited.names[i]}", f"rename_cluster({int(i)}, {name!r})", edited
+            lambda old: old.rename(i, name),
+            f"rename_cluster({i!r}, {name!r})",
+            f"Named cluster {i}",
         )
 
     def recolour_cluster(self, i: int, color: int) -> Clustering:
         """Give a cluster another palette index."""
-        edited = self._need_clustering().recolour(i, color)
         return self._edit(
-            f"Colour of cluster {i}", f"recolour_cluster({int(i)}, {int(color)})", edited
+            lambda old: old.recolour(i, color),
+            f"recolour_cluster({i!r}, {color!r})",
+            f"Coloured cluster {i}",
         )
 
     def merge_clusters(self, indices: Sequence[int]) -> Clustering:
-        """Make several clusters one; it takes the lowest index."""
-        listed = [int(i) for i in indices]
-        edited = self._need_clustering().merge(listed)
+        """Make several clusters one; it takes the lowest index, the others close ranks."""
+        listed = sorted({int(i) for i in indices})
         return self._edit(
-            f"Merged {len(set(listed))} clusters", f"merge_clusters({listed!r})", edited
+            lambda old: old.merge(listed),
+            f"merge_clusters({listed!r})",
+            f"Merged {len(listed)} clusters",
         )
 
     def split_cluster(self, i: int, k: int = 2) -> Clustering:
-        """Cut a cluster into ``k`` by k-means on the embeddings of its tiles."""
-        from widgetkit import analysis
+        """Cut a cluster into ``k`` by k-means on the embeddings of its tiles.
 
-        clustering = self._need_clustering()
-        rows = np.flatnonzero(clustering.mask(clustering.check(i)))
-        if isinstance(k, bool) or not 2 <= k <= len(rows):
-            raise TooFew(
-                f"Cluster {i} has {len(rows)} tiles: it splits into 2 to {len(rows)} parts, not {k!r}."
-            )
-        embeddings = self.stats[clustering.layer].embeddings[rows]
-        model = analysis.KMeans(int(k), random_state=self.seed).fit(embeddings)
-        labels, parts = np.unique(np.asarray(model.labels_), return_inverse=True)
-        if len(labels) < 2:
-            raise TooFew(
-                f"The tiles of cluster {i} all have the same activation: it cannot be split."
-            )
-        centres = np.asarray(model.cluster_centers_, dtype=np.float32)[labels]
-        if clustering.method == "nmf":  # factors have unit length and no negative part
-            background = clustering.params.get("background")
-            centres = np.maximum(centres - (0 if background is None else np.asarray(background)), 0)
-            length = np.linalg.norm(centres, axis=1, keepdims=True)
-            centres = np.divide(centres, length, out=np.zeros_like(centres), where=length > 0)
-        edited = clustering.split(i, parts, centres.astype(np.float32))
+        The largest-numbered parts come after all other clusters. Parts of an NMF factor are
+        factors again: the mean activation of each part, at unit length.
+        """
         return self._edit(
-            f"Split {clustering.names[i]}", f"split_cluster({int(i)}, {int(k)})", edited
+            lambda old: grouping.split(old, i, k, self.stats[old.layer].embeddings, seed=self.seed),
+            f"split_cluster({i!r}, {k!r})",
+            f"Split cluster {i}",
         )
 
     def composition(self) -> pd.DataFrame:
@@ -184,6 +171,8 @@ class Clusters(Core):
         embeddings = self.stats[clustering.layer].embeddings
         return analysis.quality(embeddings, clustering.labels, seed=self.seed)
 
-    def _edit(self, title: str, code: str, edited: Clustering) -> Clustering:
-        self._change(title, f"session.{code}", clustering=edited)
+    def _edit(self, edit: Callable[[Clustering], Clustering], code: str, title: str) -> Clustering:
+        with self._changing():
+            edited = edit(self._need_clustering())
+            self._change(title, f"session.{code}", clustering=edited)
         return edited

@@ -133,7 +133,7 @@ class Core:
 
     # -- projection and layer ------------------------------------------------------------
     def project(
-        self, method: str = "auto", *, seed: int | None = None, **options: Any
+        self, method: projecting.Method = "auto", *, seed: int | None = None, **options: Any
     ) -> Job | None:
         """Show another projection of the layer: one that is kept, else computed as a job.
 

@@ -170,6 +170,37 @@ def _from_entry(entry: Any, layer: str, n: int, channels: int) -> Clustering | N
         return None
 
 
+def split(
+    clustering: Clustering,
+    i: int,
+    k: int,
+    embeddings: npt.NDArray[np.float32],
+    *,
+    seed: int,
+) -> Clustering:
+    """Cut cluster ``i`` into ``k`` by k-means on the embeddings (n, C) of its tiles."""
+    from widgetkit import analysis
+
+    rows = np.flatnonzero(clustering.mask(clustering.check(i)))
+    whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+    if not whole or not 2 <= k <= len(rows):
+        raise TooFew(
+            f"Cluster {i} has {len(rows)} tiles: it splits into 2 to {len(rows)} parts, not {k!r}."
+        )
+    model = analysis.KMeans(int(k), random_state=seed).fit(embeddings[rows])
+    labels, parts = np.unique(np.asarray(model.labels_), return_inverse=True)
+    if len(labels) < 2:
+        raise TooFew(f"The tiles of cluster {i} all have the same activation: it cannot be split.")
+    centres = np.asarray(model.cluster_centers_, dtype=np.float32)[labels]
+    if clustering.method == "nmf":  # factors have unit length and no negative part
+        background = clustering.params.get("background")
+        shift = 0.0 if background is None else np.asarray(background, dtype=np.float32)
+        centres = np.maximum(centres - shift, 0)
+        length = np.linalg.norm(centres, axis=1, keepdims=True)
+        centres = np.divide(centres, length, out=np.zeros_like(centres), where=length > 0)
+    return clustering.split(i, parts, centres.astype(np.float32))
+
+
 # -- methods -----------------------------------------------------------------------------
 def _nmf(
     store: ActivationStore,
@@ -207,8 +238,8 @@ def _nmf(
             part = store.activations(layer, rows[at : at + step]).astype(np.float32)
             flat = part.reshape(len(part), info.channels, positions).transpose(0, 2, 1)
             flat = np.maximum(flat.reshape(-1, info.channels) - shift, 0)
-            weights = analysis.nnls(flat, factors, cancel=lambda: job.cancelled)
-            found[at : at + len(part)] = weights.reshape(len(part), positions, k).mean(axis=1)
+            each = analysis.nnls(flat, factors, cancel=lambda: job.cancelled)
+            found[at : at + len(part)] = each.reshape(len(part), positions, k).mean(axis=1)
     else:
         pooled = np.maximum(store.embeddings(layer)[rows] - shift, 0)
         for at in range(0, len(rows), SAMPLE):

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from widgetkit.analysis import Projection
     from widgetkit.session.jobs import Job
     from widgetkit.store import ActivationStore
+
+Method = Literal["auto", "umap", "pca"]
 
 KIND = "projection"
 #: With fewer tiles neighbours mean nothing, so the axes of largest spread are shown.
@@ -90,7 +92,7 @@ def _from_entry(entry: Any, n: int) -> Projection | None:
         return None
     if xy.shape != (n, 2) or trust.shape != (n,) or not np.isfinite(xy).all():
         return None
-    method = "umap" if entry.params.get("method") == "umap" else "pca"
+    method: Literal["umap", "pca"] = "umap" if entry.params.get("method") == "umap" else "pca"
     return Projection(xy, method, dict(entry.params), int(entry.seed or 0), trust)
 
 
@@ -115,7 +117,7 @@ def compute(
     store: ActivationStore,
     layer: str,
     *,
-    method: str,
+    method: Method,
     seed: int,
     options: dict[str, Any],
     job: Job,

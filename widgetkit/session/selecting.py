@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 Mode = Literal["replace", "add", "subtract", "intersect"]
 MODES: tuple[str, ...] = ("replace", "add", "subtract", "intersect")
+
+_WORDS = {"replace": "", "add": "Added: ", "subtract": "Removed: ", "intersect": "Within: "}
 
 #: Rows up to which a line of history lists them instead of holding packed bits.
 _LISTED = 20
@@ -55,7 +58,7 @@ class Selecting(Core):
         n = len(self.store)
         if isinstance(what, str):
             mask = query.evaluate(what, self.store.tiles, self._columns(what))
-            made = Selection.from_mask(mask, how=how or {"kind": "query", "query": what})
+            made = Selection.from_mask(mask, how=check_how(how) or {"kind": "query", "query": what})
             return self._select(made, mode, "Query", f"select({what!r}", lasting=True)
         if isinstance(what, Selection):
             made = replace(what, how=check_how(how) or what.how)
@@ -107,9 +110,17 @@ class Selecting(Core):
         plain = value.item() if isinstance(value, np.generic) else value
         made = Selection.from_mask(
             query.equal_to(table[column], plain),
-            how=check_how({"kind": "where", "column": column, "value": _jsonable(plain)}),
+            how=check_how(
+                {
+                    "kind": "where",
+                    "column": column,
+                    "value": plain if _is_plain(plain) else str(plain),
+                }
+            ),
         )
-        lasting = plain is None or (isinstance(plain, bool | int | float | str) and plain == plain)
+        # inf and nan have no literal
+        lasting = math.isfinite(plain) if isinstance(plain, float) else _is_plain(plain)
+        lasting = lasting or plain is None
         code = f"select_where({column!r}, {plain!r}"
         return self._select(made, mode, f"{column} = {plain}", code, lasting=lasting)
 
@@ -178,7 +189,9 @@ class Selecting(Core):
 
     def invert(self) -> Selection:
         """Select what is not selected."""
-        return self._select(~self.selection, "replace", "Inverted", "invert(", lasting=True)
+        with self._changing():
+            turned = ~self.selection
+            return self._select(turned, "replace", "Inverted", "invert(", lasting=True)
 
     def save_selection(self, name: str) -> Selection:
         """Keep the selection under a name; an older one of that name is replaced."""
@@ -205,25 +218,23 @@ class Selecting(Core):
         self, made: Selection, mode: str, what: str, code: str = "", *, lasting: bool = False
     ) -> Selection:
         """Join a selection to the present one; ``code`` is taken when it lasts, else the bits."""
-        now = self.selection
         _check_mode(mode)
-        joined = {
-            "replace": lambda: made,
-            "add": lambda: now | made,
-            "subtract": lambda: now - made,
-            "intersect": lambda: now & made,
-        }[mode]()
         if not lasting:
             code = _code_of(made)
         if mode != "replace":
             code += f", mode={mode!r}"
-        word = {"replace": "", "add": "Added: ", "subtract": "Removed: ", "intersect": "Within: "}[
-            mode
-        ]
-        count = joined.count
-        title = f"{word}{what}: {count} tile{'' if count == 1 else 's'}"
-        self._change(title, f"session.{code})", selection=joined)
-        return self.selection
+        with self._changing():  # what it joins must not change before it is joined
+            now = self.selection
+            joined = {
+                "replace": lambda: made,
+                "add": lambda: now | made,
+                "subtract": lambda: now - made,
+                "intersect": lambda: now & made,
+            }[mode]()
+            count = joined.count
+            title = f"{_WORDS[mode]}{what}: {count} tile{'' if count == 1 else 's'}"
+            self._change(title, f"session.{code})", selection=joined)
+            return self.selection
 
     def _points(self, xy: npt.ArrayLike | None) -> tuple[npt.NDArray[Any], bool]:
         """Points (n, 2), and whether a geometric line of history finds the same ones again."""
@@ -274,5 +285,5 @@ def _code_of(selection: Selection) -> str:
     return f"select(wk.Selection.decode({selection.encode()!r})"
 
 
-def _jsonable(value: object) -> bool | int | float | str | None:
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+def _is_plain(value: object) -> TypeGuard[bool | int | float | str]:
+    return isinstance(value, bool | int | float | str)
