@@ -14,8 +14,12 @@ from widgetkit.explain.base import (
     Layer,
     MapMethod,
     Model,
+    Need,
     SelectionTarget,
     Target,
+)
+from widgetkit.explain.compare import Agreement, agreement, pairwise
+from widgetkit.explain.registry import (
     compute,
     for_target,
     get,
@@ -24,7 +28,6 @@ from widgetkit.explain.base import (
     register,
     unregister,
 )
-from widgetkit.explain.compare import Agreement, agreement, pairwise
 from widgetkit.explain.resample import area_mean, upsample
 from widgetkit.explain.scale import Scale, shared_scale
 
@@ -37,6 +40,7 @@ __all__ = [
     "Layer",
     "MapMethod",
     "Model",
+    "Need",
     "Scale",
     "SelectionTarget",
     "Target",

@@ -8,7 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from widgetkit.errors import ChannelMismatch, InvalidInput
-from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, register, weighted_sum
+from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, weighted_sum
+from widgetkit.explain.registry import register
 
 
 @register

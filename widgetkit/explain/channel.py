@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from widgetkit.errors import InvalidInput
-from widgetkit.explain.base import Batch, ChannelTarget, Float, Need, expect, register
+from widgetkit.explain.base import Batch, ChannelTarget, Float, Need, expect
+from widgetkit.explain.registry import register
 
 
 @register

@@ -8,15 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from widgetkit.errors import ChannelMismatch, InvalidInput
-from widgetkit.explain.base import (
-    Batch,
-    ClusterTarget,
-    Float,
-    Need,
-    channel_vector,
-    expect,
-    register,
-)
+from widgetkit.explain.base import Batch, ClusterTarget, Float, Need, channel_vector, expect
+from widgetkit.explain.registry import register
 
 
 @register

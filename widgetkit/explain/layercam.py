@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, register
+from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect
 from widgetkit.explain.gradients import activations_and_gradients
+from widgetkit.explain.registry import register
 
 
 @register

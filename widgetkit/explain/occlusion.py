@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput
-from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, register
+from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect
 from widgetkit.explain.masking import (
     Baseline,
     baseline_images,
@@ -21,6 +21,7 @@ from widgetkit.explain.masking import (
     scores_of,
     spatial_shape,
 )
+from widgetkit.explain.registry import register
 from widgetkit.explain.resample import area_mean
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput
-from widgetkit.explain.base import Batch, Float, MapMethod, Model, Target, compute, get
+from widgetkit.explain.base import Batch, Float, MapMethod, Model, Target
 from widgetkit.explain.compare import rank_correlation
+from widgetkit.explain.registry import compute, get
 
 if TYPE_CHECKING:
     import pandas as pd

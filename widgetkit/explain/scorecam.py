@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, NoSpatialOutput
-from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, register, weighted_sum
+from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, weighted_sum
 from widgetkit.explain.masking import as_mask, positive, scores_of, spatial_shape
+from widgetkit.explain.registry import register
 from widgetkit.explain.resample import upsample
 
 

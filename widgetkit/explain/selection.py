@@ -12,9 +12,9 @@ from widgetkit.explain.base import (
     SelectionTarget,
     channel_vector,
     expect,
-    register,
     weighted_sum,
 )
+from widgetkit.explain.registry import register
 
 
 @register
