@@ -25,6 +25,7 @@ from widgetkit.store.atomic import (
     atomic_write,
     read_checked,
     sha256_of,
+    sync_files,
     write_array,
     write_bytes,
 )
@@ -56,9 +57,10 @@ def commit(
     heads = {name: _checked_head(plan, name, *value) for name, value in head.items()}
     remarks = jsonio.plain(info, "info")
     sidecars = [_sidecar(root, index) for index in range(plan.segments)]
-    in_threads(lambda s: _compare(root, s), [s for s in sidecars if s.index not in trusted])
+    _compare(root, [s for s in sidecars if s.index not in trusted])
 
     files = [file for sidecar in sidecars for file in sidecar.files]
+    sync_files(root, files)
     files.append(write_tiles(root, plan.tiles))
     layers = []
     for layer in plan.layers:
@@ -137,14 +139,28 @@ def _sidecar(root: Path, index: int) -> Sidecar:
     return sidecar
 
 
-def _compare(root: Path, sidecar: Sidecar) -> None:
-    for file in sidecar.files:
-        if sha256_of(root / file.path) != (file.size, file.sha256):
-            Sidecar.remove(root, sidecar.index)
-            raise StoreCorrupt(
-                f"{root / file.path} changed since it was written. Segment {sidecar.index} was "
-                "forgotten: run the same call again, it writes that segment anew."
-            )
+def _compare(root: Path, sidecars: list[Sidecar]) -> None:
+    """Forget the segments whose files are not those that were written, and say so."""
+
+    def changed(sidecar: Sidecar) -> Path | None:
+        for file in sidecar.files:
+            if sha256_of(root / file.path) != (file.size, file.sha256):
+                return root / file.path
+        return None
+
+    found = [
+        (s.index, path)
+        for s, path in zip(sidecars, in_threads(changed, sidecars), strict=True)
+        if path
+    ]
+    for index, _ in found:
+        Sidecar.remove(root, index)
+    if found:
+        raise StoreCorrupt(
+            f"{found[0][1]} changed since it was written. Forgotten: "
+            f"{', '.join(f'segment {index}' for index, _ in found[:10])}"
+            f"{', ...' if len(found) > 10 else ''}. Run the same call again, it writes them anew."
+        )
 
 
 def _part(root: Path, sidecar: Sidecar, name: str) -> NDArray[Any]:

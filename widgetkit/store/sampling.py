@@ -26,12 +26,13 @@ def choose_positions(
     if count == 0:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     rng = np.random.default_rng(seed)
-    each = min(cells, max(per_row, -(-count // n)))
-    tiles = np.sort(rng.choice(n, size=min(n, -(-count // each)), replace=False))
-    # The positions to leave out fall on random tiles, at most one on each.
-    surplus = len(tiles) * each - count
+    most = min(cells, max(per_row, -(-count // n)))
+    tiles = np.sort(rng.choice(n, size=-(-count // most), replace=False))
+    # As even as can be: random ones of the tiles give one position more than the others.
+    each, more = divmod(count, len(tiles))
     takes = np.full(len(tiles), each)
-    takes[rng.choice(len(tiles), size=surplus, replace=False)] -= 1
+    takes[rng.choice(len(tiles), size=more, replace=False)] += 1
+    each += more > 0
     # A random order of the cells of every tile, of which the first are taken.
     order = np.empty((len(tiles), each), np.int64)
     step = max(1, _NOISE // cells)  # does not change what is drawn

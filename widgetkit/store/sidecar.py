@@ -65,7 +65,7 @@ class Sidecar:
             "files": [[file.path, file.size, file.sha256] for file in self.files],
             "parts": [[file.path, file.size, file.sha256] for file in self.parts],
         }
-        write_bytes(root, _path(self.index), jsonio.canonical(value))
+        write_bytes(root, _path(self.index), jsonio.canonical(value), sync=False)
 
     @classmethod
     def read(cls, root: Path, index: int) -> Sidecar | None:

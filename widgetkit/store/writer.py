@@ -260,35 +260,36 @@ class StoreWriter:
         pixels = self._checked_images(images, rows)
         logits = self._checked_outputs(outputs, rows)
 
-        Sidecar.remove(self._root, index)  # from here to the end the segment does not count
+        # From here to the end the segment does not count. None of this is forced to the disk now,
+        # which would hold up the model: commit compares checksums, and syncs before the manifest.
+        Sidecar.remove(self._root, index)
         files: list[FileRecord] = []
         parts: list[FileRecord] = []
+
+        def keep(records: list[FileRecord], path: str, array: NDArray[Any]) -> None:
+            records.append(write_array(self._root, path, array, sync=False))
+
         part = f"{paths.WRITING}/{index:05d}"
         for layer, (stored, summary) in values.items():
             if layer.has_maps:
-                path = segment_path(f"activations/{layer.slug}", index)
-                files.append(write_array(self._root, path, stored))
-            name = f"{part}/{layer.slug}"
-            parts.append(write_array(self._root, f"{name}.embeddings.npy", summary.embeddings))
-            parts.append(write_array(self._root, f"{name}.ranges.npy", summary.ranges))
+                keep(files, segment_path(f"activations/{layer.slug}", index), stored)
+            keep(parts, f"{part}/{layer.slug}.embeddings.npy", summary.embeddings)
+            keep(parts, f"{part}/{layer.slug}.ranges.npy", summary.ranges)
+        if pixels is not None and self._plan.image_encoding == "raw":
+            keep(files, segment_path("images", index), pixels)
+        elif pixels is not None:
+            encoding = self._plan.image_encoding
+            data, offsets = pictures.pack(pictures.encode(image, encoding) for image in pixels)
+            path = segment_path("images", index, "bin")
+            files.append(write_bytes(self._root, path, data, sync=False))
+            keep(files, segment_path("images", index, "offsets.npy"), offsets)
         if pixels is not None:
-            files += self._write_images(index, pixels)
             thumbs = pictures.thumbnails(pixels, sprites.TILE)
-            parts.append(write_array(self._root, f"{part}/thumbnails.npy", thumbs))
+            keep(parts, f"{part}/thumbnails.npy", thumbs)
         if logits is not None:
-            files.append(write_array(self._root, segment_path("outputs", index), logits))
+            keep(files, segment_path("outputs", index), logits)
         Sidecar(index, self._digest, tuple(files), tuple(parts)).write(self._root)
         self._written.add(index)
-
-    def _write_images(self, index: int, pixels: pictures.Pixels) -> list[FileRecord]:
-        encoding = self._plan.image_encoding
-        if encoding == "raw":
-            return [write_array(self._root, segment_path("images", index), pixels)]
-        data, offsets = pictures.pack(pictures.encode(image, encoding) for image in pixels)
-        return [
-            write_bytes(self._root, segment_path("images", index, "bin"), data),
-            write_array(self._root, segment_path("images", index, "offsets.npy"), offsets),
-        ]
 
     def _checked_images(self, images: ArrayLike | None, rows: range) -> pictures.Pixels | None:
         shape = self._plan.image_shape
