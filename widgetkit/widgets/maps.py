@@ -172,8 +172,9 @@ class MapViewer(View):
         self._rows = wire.encode_rows(rows)
         self._labels = sheets.encode_labels(session.clustering, rows)
         self._legend = sheets.legend(session.clustering)
-        shown = sheets.of_whole(len(rows), session.selection.count, len(session.store))
-        self._note = f"{shown}. {self._sentence}".strip()
+        # The rule's sentence holds the numbers.
+        nothing = "" if session.selection.count else "Nothing is selected: "
+        self._note = f"{nothing}{self._sentence}"
         self._empty = "" if len(rows) else "The store has no tiles."
         self._revision = session.selection.revision
         self._follow_focus()

@@ -3,7 +3,7 @@
 import { fill, lateSaver, range, select, tick, type Choice } from "../shared/controls.ts";
 import { node } from "../shared/dom.ts";
 import { onChange, save, send, type Model } from "../shared/model.ts";
-import { DIVERGING, paletteName, SEQUENTIAL } from "./luts.ts";
+import { DIVERGING, LABELS, paletteName, SEQUENTIAL } from "./luts.ts";
 import type { Content } from "./state.ts";
 
 interface MethodEntry {
@@ -121,14 +121,14 @@ export function controls(
     );
     const targets = (model.get("_targets") ?? []) as TargetEntry[];
     fill(target.select, targets, String(model.get("_target")));
-    target.element.hidden = targets.length === 0;
+    target.element.hidden = targets.length < 2;
     const channels = Number(model.get("_channels"));
     channel.hidden = channels === 0;
     number.max = String(channels - 1);
     number.value = /^channel:(\d+)$/.exec(String(model.get("_target")))?.[1] ?? "";
     const names = signed ? DIVERGING : SEQUENTIAL;
     const chosen = paletteName(String(model.get(signed ? "diverging" : "palette")), signed);
-    fill(palette.select, names.map((name) => ({ value: name, label: name })), chosen);
+    fill(palette.select, names.map((name) => ({ value: name, label: LABELS[name] ?? name })), chosen);
   };
   onChange(
     model,

@@ -16,6 +16,12 @@ const ANCHORS = {
 
 export type PaletteName = keyof typeof ANCHORS;
 
+/** How the list calls a palette, where its name says little. */
+export const LABELS: Partial<Record<PaletteName, string>> = {
+  RdBu_r: "blue–red",
+  coolwarm: "blue–red, soft",
+};
+
 export const SEQUENTIAL: readonly PaletteName[] = ["viridis", "magma", "cividis"];
 export const DIVERGING: readonly PaletteName[] = ["RdBu_r", "coolwarm"];
 
