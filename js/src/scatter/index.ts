@@ -177,7 +177,11 @@ function render(props: RenderProps): () => void {
     );
   on(["_positions", "_bounds"], () => {
     readPositions();
-    home = fit(state.box, size);
+    readWords(); // its own change may have been told before this one
+    // Another projection has other coordinates: the old camera looks at nothing in it. The kernel
+    // says so too, by an empty _camera, but it may not have heard of the last move yet.
+    keepCamera.cancel();
+    goHome();
   });
   on(["_codes", "_colouring"], readColours);
   on(["_mask", "_revision"], readSelection);
