@@ -14,7 +14,6 @@ _PUBLIC = {
     "PlotlyScatter": "widgetkit.widgets.plotly_scatter",
     "Scatter": "widgetkit.widgets.scatter",
     "SelectionSummary": "widgetkit.widgets.summary",
-    "View": "widgetkit.widgets.base",
     "explore": "widgetkit.widgets.explorer",
 }
 
@@ -26,7 +25,6 @@ __all__ = [
     "PlotlyScatter",
     "Scatter",
     "SelectionSummary",
-    "View",
     "explore",
 ]
 
@@ -44,7 +42,6 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from widgetkit.widgets.base import View
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore
     from widgetkit.widgets.gallery import Gallery
