@@ -19,6 +19,10 @@ class UnknownChoice(UnknownName, InvalidInput):
     """A word that is none of the choices; also a ValueError, as scikit-learn's tools expect."""
 
 
+class NotNumeric(InvalidInput, TypeError):
+    """Values that are no numbers; also a TypeError, as scikit-learn's tools expect."""
+
+
 def as_matrix(array: npt.ArrayLike, name: str = "X", *, least: int = 1) -> Floats:
     """A two-dimensional real array, values not yet looked at.
 
@@ -52,7 +56,7 @@ def as_matrix(array: npt.ArrayLike, name: str = "X", *, least: int = 1) -> Float
         try:
             values = values.astype(np.float64)
         except (TypeError, ValueError) as error:
-            raise InvalidInput(
+            raise NotNumeric(
                 f"{name} has dtype {values.dtype}, which is not numeric ({error}). "
                 "Pass an array of floats."
             ) from error

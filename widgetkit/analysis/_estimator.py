@@ -76,12 +76,11 @@ class Estimator:
         """What scikit-learn (1.6 and later) asks of an estimator it is given."""
         from sklearn.utils import InputTags, Tags, TargetTags, TransformerTags
 
-        transformer = self._kind == "transformer"
         return Tags(
-            estimator_type=None if transformer else self._kind,
+            estimator_type=None if self._kind == "transformer" else self._kind,
             target_tags=TargetTags(required=False),
             transformer_tags=TransformerTags(preserves_dtype=["float64", "float32"])
-            if transformer
+            if hasattr(self, "transform")
             else None,
             input_tags=InputTags(positive_only=self._non_negative_input),
         )

@@ -44,22 +44,19 @@ class _Backend:
 
 
 def choose_backend(name: BackendName) -> Literal["numpy", "torch"]:
-    """The backend that ``name`` stands for here.
-
-    "auto" does not import torch: a program that has a GPU in use has loaded it already.
+    """The backend that ``name`` stands for here: "auto" is torch when it is installed.
 
     Raises
     ------
     MissingDependency
         "torch" is asked for and not installed.
     """
+    if name == "numpy":
+        return "numpy"
+    if "torch" in sys.modules or importlib.util.find_spec("torch") is not None:
+        return "torch"
     if name == "torch":
-        if "torch" not in sys.modules and importlib.util.find_spec("torch") is None:
-            raise missing("torch", "torch", "NMF(backend='torch')")
-        return "torch"
-    loaded = sys.modules.get("torch")
-    if name == "auto" and loaded is not None and loaded.cuda.is_available():
-        return "torch"
+        raise missing("torch", "torch", "NMF(backend='torch')")
     return "numpy"
 
 
@@ -118,14 +115,16 @@ def hals(
     factors = use.load(np.array(H, X.dtype, order="C"))
     errors: list[float] = []
     best, best2 = (weights, factors), np.inf
+    own = factors @ factors.T
     for iteration in range(max_iter):
         checkpoint(cancel, progress, iteration, max_iter)
         weights, factors = weights + 0, factors + 0  # the sweeps write in place; keep the best
-        _sweep(weights, factors @ data.T, factors @ factors.T, use)
+        _sweep(weights, factors @ data.T, own, use)
         products, gram = weights @ data, weights @ weights.T
         _sweep(factors, products, gram, use)
         inner = float((factors * products).sum())
-        outer = float(((factors @ factors.T) * gram).sum())
+        own = factors @ factors.T
+        outer = float((own * gram).sum())
         error2 = max(norm2 - 2 * inner + outer, 0.0)
         if error2 > best2:
             break

@@ -148,7 +148,8 @@ def solve_gram(gram: Floats, products: Floats) -> npt.NDArray[np.float64]:
     target /= np.where(size > 0, size, 1.0)[:, None]
     guess = _sweeps(scaled, target)
     weights = _pivot(scaled, target, guess > 0)
-    return weights * size[:, None] * unit
+    found: npt.NDArray[np.float64] = weights * size[:, None] * unit
+    return found
 
 
 def _sweeps(gram: Floats, target: Floats) -> Floats:

@@ -30,7 +30,10 @@ def match(
 
 def _unit(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0)
+    unit: npt.NDArray[np.float64] = np.divide(
+        rows, length, out=np.zeros_like(rows), where=length > 0
+    )
+    return unit
 
 
 def stability(
