@@ -177,7 +177,8 @@ class Derived:
             final = f"{folder}/{slug(key)}.{draft.sha256[:16]}.npy"
             (self._root / draft.path).replace(self._root / final)
             listed[key] = (final.rpartition("/")[2], draft.size, draft.sha256)
-        write_bytes(self._root, f"{folder}/{_ENTRY}", jsonio.canonical(value | {"arrays": listed}))
+        entry = jsonio.signed(jsonio.plain(value | {"arrays": listed}, "entry"))
+        write_bytes(self._root, f"{folder}/{_ENTRY}", jsonio.canonical(entry))
         _tidy(path, {_ENTRY, *(file for file, _, _ in listed.values())})
 
     def _keep_in_memory(self, value: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Entry:
@@ -310,6 +311,7 @@ class Derived:
         value, _ = jsonio.read(path)
         fields = jsonio.Fields(value, str(path))
         fields.integer("version", _VERSION, _VERSION)
+        jsonio.check_signed(value, fields, str(path))
         if fields.text("store") != self._store_id:
             raise StoreCorrupt(f"{path} was made from another store. Delete its folder.")
         kind, name = fields.text("kind"), fields.text("name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -21,6 +22,11 @@ def canonical(value: object) -> bytes:
     """UTF-8 JSON with sorted keys, one fixed layout, no NaN, a newline at the end."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1)
     return (text + "\n").encode("utf-8")
+
+
+def signed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """``value`` with the SHA-256 of its canonical form as field ``checksum``."""
+    return {**value, "checksum": hashlib.sha256(canonical(value)).hexdigest()}
 
 
 def plain(value: object, what: str, _depth: int = 0) -> Any:
@@ -185,3 +191,14 @@ class Fields:
         if self._rest:
             names = ", ".join(repr(name[:40]) for name in list(self._rest)[:5])
             raise StoreCorrupt(f"{self._where} has fields nobody writes: {names}.")
+
+
+def check_signed(value: dict[str, Any], fields: Fields, where: str) -> None:
+    """Raise :class:`StoreCorrupt` unless the ``checksum`` is that of the other fields."""
+    checksum = fields.text("checksum")
+    try:
+        actual = signed({key: item for key, item in value.items() if key != "checksum"})
+    except (ValueError, RecursionError):
+        actual = {"checksum": None}
+    if checksum != actual["checksum"]:
+        raise StoreCorrupt(f"{where} was altered: its checksum is not the one recorded.")

@@ -163,8 +163,7 @@ class Manifest:
         data: dict[str, Any] = jsonio.plain(asdict(self), "manifest")
         data["files"] = {file.path: [file.size, file.sha256] for file in self.files}
         data |= {"format": FORMAT, "version": VERSION}
-        data["checksum"] = hashlib.sha256(jsonio.canonical(data)).hexdigest()
-        return data
+        return jsonio.signed(data)
 
     def to_bytes(self) -> bytes:
         return jsonio.canonical(self.to_json())
@@ -221,14 +220,7 @@ def from_json(value: Any, where: str) -> Manifest:
             f"{where} has format {version}; this widgetkit reads up to {VERSION}. "
             "Update with: pip install -U widgetkit"
         )
-    checksum = fields.text("checksum")
-    rest = {key: item for key, item in value.items() if key != "checksum"}
-    try:
-        actual = hashlib.sha256(jsonio.canonical(rest)).hexdigest()
-    except (ValueError, RecursionError):
-        actual = ""
-    if checksum != actual:
-        raise StoreCorrupt(f"{where} was altered: its checksum is not the one recorded.")
+    jsonio.check_signed(value, fields, where)
     n = fields.integer("n", 0, MOST_ROWS)
     manifest = Manifest(
         id=fields.text("id", longest=64),
@@ -368,6 +360,8 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
         len(manifest.class_names),
     ):
         raise StoreCorrupt(f"{where}: {len(manifest.class_names)} class names do not fit.")
+    if (manifest.images is None) != (manifest.sprites is None):
+        raise StoreCorrupt(f"{where}: pictures and thumbnails come together or not at all.")
     if set(manifest.heads) - set(names):
         raise StoreCorrupt(f"{where}: a head belongs to a layer that is not there.")
     if manifest.segments > len(manifest.files):
