@@ -119,7 +119,8 @@ def captions(session: Session, rows: Rows) -> list[str]:
     """Slide and label of each tile, never the patient; plain text, shortened."""
     table = session.store.tiles
     names = [name for name in _CAPTION_COLUMNS if name in table]
-    columns = [table[name].to_numpy()[rows] for name in names]
+    # rows first: turning a whole text column into objects takes 14 ms at 100k tiles
+    columns = [table[name].take(rows).to_numpy() for name in names]
     return [
         " · ".join(
             [f"tile {int(row)}", *(_short(column[i]) for column in columns if _known(column[i]))]
