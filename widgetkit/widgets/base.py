@@ -100,6 +100,16 @@ class View(Drawn, anywidget.AnyWidget):
         super().__init__(**traits)
         self._on("error", self._session_error)
         self._on("job", self._session_job)
+        self._strips = self._unsubscribe[-2:]
+
+    def leave_strips(self) -> None:
+        """Let a host that shows the session's errors and jobs do so alone.
+
+        Errors of the view's own callbacks stay in its own strip.
+        """
+        for unsubscribe in self._strips:
+            unsubscribe()
+        self.error, self.job = "", {}
 
     def _prepare(self) -> None:
         """Fill the traits before the view's first message, so that one message opens it whole."""

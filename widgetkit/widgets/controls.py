@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,16 @@ from widgetkit.palette import CATEGORICAL
 
 if TYPE_CHECKING:
     from widgetkit.session import Session
+
+log = logging.getLogger(__name__)
+
+#: Ways to join a selection, for menus.
+MODES = (
+    ("selects", "replace"),
+    ("adds", "add"),
+    ("takes away", "subtract"),
+    ("keeps only", "intersect"),
+)
 
 #: Names of the palette's colours, for menus and screen readers, in the palette's order.
 COLOUR_NAMES = (
@@ -35,12 +46,15 @@ class ErrorStrip(widgets.HTML):  # type: ignore[misc]
         self.add_class("wk-error")
         self.message = ""
 
-    def show(self, error: BaseException | str) -> None:
-        self.message = str(error)
-        kind = type(error).__name__ if isinstance(error, BaseException) else "Error"
+    def show(self, error: BaseException | str, message: str = "") -> None:
+        """Show an error, in its own words or in those of ``message``."""
+        self.message = message or " ".join(str(error).split())
+        named = isinstance(error, BaseException) and not isinstance(error, WidgetkitError)
+        if named and not message:
+            self.message = f"{type(error).__name__}: {self.message}"
         self.value = (
-            '<div role="alert" style="border-left:4px solid #D55E00;padding:2px 8px;'
-            f'line-height:1.4;white-space:normal"><b>{escape(kind)}</b> {escape(self.message)}</div>'
+            f'<div role="alert" style="{alert_style("red")};white-space:normal">'
+            f"{escape(self.message)}</div>"
         )
         self.layout.display = ""
 
@@ -51,44 +65,64 @@ class ErrorStrip(widgets.HTML):  # type: ignore[misc]
 
 
 class JobStrip(widgets.HBox):  # type: ignore[misc]
-    """Progress of the running job and a button that cancels it; hidden when none runs."""
+    """Progress of the newest running job and a button that cancels it; hidden when none runs."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._bar = widgets.FloatProgress(
-            0.0, min=0.0, max=1.0, layout=widgets.Layout(width="120px")
+            0.0, min=0.0, max=1.0, layout=widgets.Layout(width="120px"), tooltip="Progress"
         )
         self._label = widgets.HTML()
-        self._cancel = widgets.Button(description="Cancel", layout=widgets.Layout(width="70px"))
-        super().__init__(
-            [self._bar, self._cancel, self._label],
-            layout=widgets.Layout(visibility="hidden", height="28px"),
+        self._cancel = widgets.Button(
+            description="Cancel", tooltip="Stop this job", layout=widgets.Layout(width="70px")
         )
-        self._cancel.on_click(lambda _: session.jobs.cancel())
-        self._stop = session.observe("job", self._show)
+        super().__init__(
+            [self._bar, self._cancel, self._label], layout=widgets.Layout(display="none")
+        )
+        self._key = ""
+        self._cancel.on_click(lambda _: session.jobs.cancel(self._key))
+        self._stop = session.observe("job", lambda _: self._show())
+        self._show()
 
-    def _show(self, job: Any) -> None:
-        running = job is not None and job.status == "running"
-        self.layout.visibility = "visible" if running else "hidden"
-        if running:
-            total = job.total or 0
-            self._bar.bar_style = "" if total else "info"
-            self._bar.value = min(1.0, job.done / total) if total else 1.0
-            self._label.value = escape(
-                f"{job.title} {job.done:,}/{total:,}" if total else job.title
-            )
+    def _show(self) -> None:
+        # Several may run: the newest is shown until it ends, then the next.
+        active = self._session.jobs.active
+        self.layout.display = "" if active else "none"
+        if active:
+            job = active[-1]
+            self._key = job.key
+            self._bar.bar_style = "" if job.total else "info"
+            self._bar.value = 1.0 if job.fraction is None else job.fraction
+            numbers = f" {job.done:,}/{job.total:,}" if job.total else ""
+            self._label.value = escape(job.title + numbers)
 
     def close(self) -> None:
         self._stop()
+        for child in self.children:
+            child.close()
         super().close()
 
 
+def alert_style(severity: str) -> str:
+    """Style of a notice, readable on light and on dark pages: the page's ink on a pale wash."""
+    edge, wash = ("#D32F2F", "211,47,47") if severity == "red" else ("#E69F00", "230,159,0")
+    return (
+        f"border-left:4px solid {edge};background:rgba({wash},0.14);padding:2px 8px;line-height:1.4"
+    )
+
+
 def guarded(
-    strip: ErrorStrip, action: Callable[..., Any], raises: Callable[[], bool]
+    strip: ErrorStrip,
+    action: Callable[..., Any],
+    raises: Callable[[], bool],
+    *,
+    clears: bool = True,
 ) -> Callable[..., None]:
     """A callback whose errors are seen: ipywidgets would swallow them.
 
-    The strip shows the error, and the next action that works clears it. Errors of ours end there,
-    unless ``raises()`` says that a test is running; anything else is raised again as well.
+    The strip shows the error, and the next action that works clears it (unless ``clears`` is
+    False). Errors of ours end there, unless ``raises()`` says that a test is running; anything
+    else is logged with its traceback as well.
     """
 
     def run(*arguments: Any) -> None:
@@ -96,10 +130,13 @@ def guarded(
             action(*arguments)
         except Exception as error:
             strip.show(error)
-            if raises() or not isinstance(error, WidgetkitError):
+            if not isinstance(error, WidgetkitError):
+                log.warning("%s in a callback", type(error).__name__, exc_info=True)
+            if raises():
                 raise
         else:
-            strip.clear()
+            if clears:
+                strip.clear()
 
     return run
 
@@ -119,9 +156,16 @@ def button(
     return made
 
 
-def choice(label: str, options: Sequence[Any], value: Any, *, width: str = "150px") -> Any:
-    """A labelled menu."""
+def choice(
+    label: str, options: Sequence[Any], value: Any, *, tip: str = "", width: str = "150px"
+) -> Any:
+    """A menu, named by its label or, without one, by ``tip``."""
     return widgets.Dropdown(
-        options=options, value=value, description=label,
+        options=options, value=value, description=label, tooltip=tip or label,
         style={"description_width": "initial"}, layout=widgets.Layout(width=width),
     )  # fmt: skip
+
+
+def mode_menu() -> Any:
+    """How a gesture joins the selection: what Shift and Alt do elsewhere, for parts without keys."""
+    return choice("Click", MODES, "replace", tip="What a click or a lasso does", width="150px")

@@ -12,6 +12,7 @@ from widgetkit.widgets.controls import ErrorStrip, JobStrip, guarded
 from widgetkit.widgets.drawn import Drawn
 
 if TYPE_CHECKING:
+    from widgetkit.session import ErrorReport
     from widgetkit.session.events import EventName
     from widgetkit.widgets.base import SessionLike
 
@@ -21,6 +22,11 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
 
     A subclass fills ``children``, subscribes with :meth:`listen`, wraps what buttons do in
     :meth:`guard`, and writes the words of :meth:`describe`.
+
+    Parameters
+    ----------
+    source : Session, ActivationStore, str or path
+        What to show. A store or a path gets a session of its own.
     """
 
     def __init__(self, source: SessionLike) -> None:
@@ -30,19 +36,35 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         self._unsubscribe: list[Callable[[], None]] = []
         super().__init__()
         self.add_class("wk-panel")
-        self._unsubscribe.append(self.session.observe("error", self._session_error))
+        self._follows_errors = self.session.observe("error", self._session_error)
+        self._unsubscribe.append(self._follows_errors)
 
     def guard(self, action: Callable[..., Any]) -> Callable[..., None]:
-        """``action`` with its errors shown in the strip, and raised again under test."""
+        """``action`` of the user, with its errors shown in the strip and raised again under test.
+
+        An action that works clears the strip.
+        """
         return guarded(self.error_strip, action, raises_under_test)
 
     def listen(self, event: EventName, callback: Callable[..., Any]) -> None:
         """Call back at each ``event`` of the session, until :meth:`close`."""
-        self._unsubscribe.append(self.session.observe(event, self.guard(callback)))
+        # What follows an action must not clear what the action had to say.
+        quiet = guarded(self.error_strip, callback, raises_under_test, clears=False)
+        self._unsubscribe.append(self.session.observe(event, quiet))
 
-    def _session_error(self, problem: Any) -> None:
-        if problem is not None:
-            self.error_strip.show(problem)
+    def leave_strips(self) -> None:
+        """Let a host that shows the session's errors and jobs do so alone.
+
+        Errors of the panel's own callbacks stay in its own strip.
+        """
+        self._follows_errors()
+        self.jobs_strip.close()
+
+    def _session_error(self, report: ErrorReport | None) -> None:
+        if report is None:
+            self.error_strip.clear()
+        else:
+            self.error_strip.show(report.error, report.message)
 
     def describe(self) -> str:
         """What the panel shows, as stable text: for screen readers, tests and notebooks."""
@@ -53,9 +75,18 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         return f"<{type(self).__name__}: {self.describe().partition(chr(10))[0]}>"
 
     def close(self) -> None:
-        """Stop following the session and leave the page. The session lives on."""
+        """Stop following the session and leave the page, with all parts. The session lives on."""
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe.clear()
-        self.jobs_strip.close()
+        # ipywidgets keeps every widget that is not closed alive for ever
+        close_parts(self)
         super().close()
+
+
+def close_parts(box: widgets.Box) -> None:
+    """Close what is in a box, and in the boxes in it."""
+    for child in box.children:
+        if isinstance(child, widgets.Box) and not isinstance(child, (Panel, JobStrip)):
+            close_parts(child)
+        child.close()
