@@ -104,10 +104,7 @@ def test_the_automatic_layer_and_its_reason_are_kept(cnn, tiles, tmp_path):
     ],
 )
 def test_other_kinds_of_networks(make, shape, layer, grid, tmp_path):
-    if make is models.SmallViT:
-        model = models.seeded(make((32, 32)))
-    else:
-        model = models.seeded(make())
+    model = models.seeded(make((32, 32))) if make is models.SmallViT else models.seeded(make())
     source = wk.tiles.from_array(textures(5, shape))
     store = extract(model, source, layer, out=tmp_path / "a.wk", batch_size=2)
     assert store.layers[layer].grid == grid
@@ -315,7 +312,7 @@ def test_cancelling_keeps_what_is_done(cnn, tiles, tmp_path, monkeypatch):
         if done >= 12:
             cancel.set()
 
-    with pytest.raises(Cancelled, match="after 12 of 23 tiles.*same call"):
+    with pytest.raises(Cancelled, match=r"after 12 of 23 tiles.*same call"):
         extract(cnn, tiles, out=tmp_path / "a.wk", batch_size=4, progress=stop, cancel=cancel)
     assert hooks_of(cnn) == 0
     source = Counting(tiles)

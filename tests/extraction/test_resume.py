@@ -70,7 +70,7 @@ def test_killed_at_a_random_moment_then_resumed_gives_the_same_bytes(
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     process.stdout.close()
-    with pytest.raises(StoreNotFound, match="Run the same call again"):
+    with pytest.raises(StoreNotFound, match="same call again"):
         wk.open(killed)
 
     store = runner.whole(killed)

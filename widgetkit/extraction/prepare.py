@@ -22,8 +22,7 @@ from widgetkit.extraction.layer_choice import choose
 from widgetkit.extraction.layer_table import arrangement_of, arrangements, resolve
 from widgetkit.extraction.pictures import picture_window, pictures_of
 from widgetkit.extraction.preprocess import Preprocess
-from widgetkit.store.manifest import read_manifest
-from widgetkit.store.plan import LayerPlan, Plan
+from widgetkit.store import ActivationStore, LayerPlan, Plan
 from widgetkit.store.sidecar import read_plan
 from widgetkit.tiles.base import check_source
 from widgetkit.tiles.metadata import join_metadata
@@ -138,7 +137,7 @@ def recorded_batch_size(out: Path) -> int | None:
     """The batch size of a store that is there, finished or not; None without one."""
     record: Mapping[str, Any] | None = None
     with suppress(StoreError):
-        record = read_manifest(out).preprocess
+        record = ActivationStore.open(out).manifest.preprocess
     if record is None:
         with suppress(StoreError, OSError):
             begun = read_plan(out)

@@ -165,6 +165,7 @@ def _fill(
     start = time.monotonic()
     with _interruptible(writer.path):
         loop.run(tiles, writer, missing, progress=progress, cancel=cancel)
+        seconds = time.monotonic() - start
         heads = _heads(model, tiles, prepared, device)
     return writer.commit(
         head=heads,
@@ -174,7 +175,7 @@ def _fill(
             "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
-            "seconds": round(time.monotonic() - start, 3),
+            "loop_seconds": round(seconds, 3),
             "segments_resumed": resumed,
             "batches_halved": loop.halvings,
         },
