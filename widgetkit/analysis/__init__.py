@@ -11,9 +11,11 @@ from widgetkit.analysis.hdbscan import hdbscan_labels
 from widgetkit.analysis.kmeans import KMeans
 from widgetkit.analysis.nmf import NMF
 from widgetkit.analysis.nnls import nnls, nnls_batches
-from widgetkit.analysis.projection import Projection, neighbourhood_trust, project, warm_up
+from widgetkit.analysis.projection import Projection, project
 from widgetkit.analysis.quality import quality
 from widgetkit.analysis.stability import label_agreement, match, stability
+from widgetkit.analysis.trust import neighbourhood_trust
+from widgetkit.analysis.umap_layout import warm_up
 
 __all__ = [
     "NMF",

@@ -168,6 +168,10 @@ class KMeans(Estimator):
         """:meth:`fit`, then ``labels_``."""
         return self.fit(X, y, init=init, progress=progress, cancel=cancel).labels_
 
+    def fit_transform(self, X: npt.ArrayLike, y: object = None) -> Floats:
+        """:meth:`fit`, then :meth:`transform` of the same rows."""
+        return self.fit(X, y).transform(X)
+
     def predict(self, X: npt.ArrayLike) -> Labels:
         """The nearest centre of each row, (n,) int32."""
         values = self._ready(X)

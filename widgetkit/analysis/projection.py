@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,32 +9,41 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from widgetkit.analysis import umap_layout
 from widgetkit.analysis._arrays import (
     Floats,
+    Ints,
     as_matrix,
     check_count,
     check_finite,
     check_seed,
     choice,
-    sample_rows,
     working,
 )
 from widgetkit.analysis._hooks import Cancel, Progress, checkpoint
-from widgetkit.errors import missing
+from widgetkit.analysis.pca import principal_components
+from widgetkit.analysis.trust import TRUST_K, neighbourhood_trust
+from widgetkit.errors import InvalidInput, TooFew, missing
+
+__all__ = ["Projection", "principal_components", "project"]
 
 Method = Literal["umap", "pca"]
 METHODS = ("auto", "umap", "pca")
 
 #: Components before UMAP: 10,000 x 512 take 7 s instead of 45 s at equal trustworthiness.
 PCA_COMPONENTS = 50
-#: Above it UMAP is fitted on a seeded sample of so many rows, and the others are placed on it.
-LANDMARKS = 50_000
-#: Neighbours whose survival is the trust of a point.
-TRUST_K = 15
-#: Rows of the exact neighbour search; above it trust is measured among a seeded sample.
-TRUST_ROWS = 10_000
-#: Below it UMAP has no neighbourhoods to keep.
+
+#: Up to so many different rows UMAP sees all. Above it is fitted on landmarks.
+MANY = 50_000
+
+#: How many landmarks then.
+LANDMARKS = 25_000
+
+#: Different rows below which UMAP has no neighbourhoods to keep.
 FEW = 5
+
+# progress() counts in hundredths: the components, the layout, the trust
+_PCA_DONE, _LAYOUT_DONE, _ALL = 5, 90, 100
 
 
 @dataclass(frozen=True)
@@ -46,14 +53,19 @@ class Projection:
     Attributes
     ----------
     xy : (n, 2) float32
+        Equal rows lie at the same place.
     method : "umap" or "pca"
     params : mapping
-        What was asked for and what was done (``reason``, ``landmarks``, ``pca_components``,
-        ``explained``, ``trust_rows``).
+        What was asked for and what was done: ``method`` and ``reason`` (why this one),
+        ``n_neighbors``, ``min_dist``, ``n_epochs``, ``different_rows``, ``landmarks`` (rows UMAP
+        was fitted on, None without UMAP), ``pca_components``, ``explained`` (share of variance in
+        them), ``trust_k`` and ``trust_rows`` (points among which neighbours were looked for;
+        all of them = exact), ``umap_version``.
     seed : int
     trust : (n,) float32 in [0, 1]
-        Share of the 15 nearest neighbours in the embeddings that are among the 15 nearest on the
-        map. NaN with fewer than three points.
+        Share of the nearest neighbours on the map that are nearest neighbours in the embeddings
+        (in their ``pca_components`` first components), see
+        :func:`~widgetkit.analysis.trust.neighbourhood_trust`. NaN with fewer than three rows.
     """
 
     xy: npt.NDArray[np.float32]
@@ -80,203 +92,162 @@ def project(
 ) -> Projection:
     """Place every row in the plane.
 
-    UMAP (McInnes, Healy & Melville 2018) runs on the first 50 principal components, seeded, so
-    that the same input gives the same map on one machine (not across machines: keep the
-    coordinates). Above ``landmarks`` rows it is fitted on a seeded sample and the others are placed
-    by its ``transform``.
+    UMAP (McInnes, Healy & Melville 2018) runs on the first 50 principal components of the
+    different rows, from the first two components, seeded. The same input gives the same map on
+    one machine, not across machines: keep the coordinates.
 
     Parameters
     ----------
     embeddings : (n, C) float
-    method : "auto", "umap" or "pca"
-        "auto" is UMAP where umap-learn is installed and there are at least 5 different rows,
-        else the first two principal components; ``params["reason"]`` says why.
-    n_neighbors, min_dist, n_epochs
-        Of UMAP.
+    method : {"auto", "umap", "pca"}
+        "auto" is UMAP where umap-learn is installed and there are more different rows than
+        ``n_neighbors``, else the first two principal components; ``params["reason"]`` says why.
+    n_neighbors : int
+        Of UMAP, at least 2; fewer where there are fewer rows.
+    min_dist : float
+        Of UMAP, 0 to 1.
+    seed : int
+    n_epochs : int, optional
+        Of UMAP; 100 make a preview in a third of the time.
     landmarks : int, optional
-        50,000 by default.
-    progress, cancel
-        Called between the stages.
+        Fit UMAP on a seeded sample of so many different rows and place the others by its
+        ``transform``. By default 25,000 when there are more than 50,000.
+    progress, cancel : callable, optional
+        ``progress(done, 100)`` and ``cancel() -> bool``, between stages and between epochs of
+        UMAP. Its neighbour search in between cannot be interrupted.
 
     Returns
     -------
     Projection
-        No rows give no points; one row lies at the origin; equal rows lie together.
+        No rows give no points, one row lies at the origin, and so do rows that are all equal:
+        there is nothing to lay out. Never NaN in ``xy``.
 
     Raises
     ------
     BadActivations
         NaN or infinity.
+    TooFew
+        ``method="umap"`` with fewer than 5 different rows.
     MissingDependency
         ``method="umap"`` without umap-learn.
-    Cancelled
+    InvalidInput, Cancelled
+
+    References
+    ----------
+    McInnes, Healy & Melville (2018), UMAP. arXiv:1802.03426. Kobak & Linderman (2021),
+    Initialization is critical for preserving global data structure. Nature Biotechnology 39.
     """
     choice(method, METHODS, "method")
     seed = check_seed(seed)
     check_count(n_neighbors, "n_neighbors", least=2)
-    most = LANDMARKS if landmarks is None else check_count(landmarks, "landmarks", least=FEW)
-    given = np.asarray(embeddings)
-    if given.ndim == 2 and len(given) == 0:
-        return Projection(
-            np.zeros((0, 2), np.float32),
-            "pca",
-            {"reason": "no rows"},
-            seed,
-            np.zeros(0, np.float32),
-        )
-    rows = working(as_matrix(embeddings, "embeddings"))
+    if n_epochs is not None:
+        check_count(n_epochs, "n_epochs")
+    if landmarks is not None:
+        check_count(landmarks, "landmarks", least=FEW)
+    if not 0 <= min_dist <= 1:
+        raise InvalidInput(f"min_dist must be a number from 0 to 1, got {min_dist!r}.")
+    rows = working(as_matrix(embeddings, "embeddings", least=0))
     check_finite(rows, "embeddings")
-    chosen, reason = _method(method, rows)
-    checkpoint(cancel, progress, 0, 4)
-    scores, explained = principal_components(rows, PCA_COMPONENTS, seed=seed)
-    params: dict[str, Any] = {
-        "method": method, "reason": reason, "n_neighbors": n_neighbors, "min_dist": min_dist,
-        "n_epochs": n_epochs, "landmarks": most, "pca_components": scores.shape[1],
-        "explained": round(float(explained), 6),
-    }  # fmt: skip
-    checkpoint(cancel, progress, 1, 4)
-    if chosen == "pca":
-        xy = np.zeros((len(rows), 2), np.float32)
-        xy[:, : min(2, scores.shape[1])] = scores[:, :2]
+    checkpoint(cancel, progress, 0, _ALL)
+    different, inverse = distinct_rows(rows)
+    chosen, reason = _method(method, len(different), n_neighbors)
+    if len(different) > 1:
+        scores, explained = principal_components(rows[different], PCA_COMPONENTS, seed=seed)
     else:
-        xy = _umap(scores, n_neighbors, min_dist, n_epochs, seed, most)
-    checkpoint(cancel, progress, 3, 4)
-    trust, trust_rows = neighbourhood_trust(scores, xy, seed=seed)
-    params["trust_rows"] = trust_rows
-    checkpoint(cancel, progress, 4, 4)
+        scores, explained = np.zeros((len(different), 1), np.float32), 1.0
+    params: dict[str, Any] = {
+        "method": method,
+        "reason": reason,
+        "n_neighbors": n_neighbors,
+        "min_dist": min_dist,
+        "n_epochs": n_epochs,
+        "different_rows": len(different),
+        "landmarks": None,
+        "pca_components": scores.shape[1],
+        "explained": round(float(explained), 6),
+    }
+    checkpoint(cancel, progress, _PCA_DONE, _ALL)
+    if chosen == "pca":
+        places = np.zeros((len(different), 2), np.float32)
+        places[:, : scores.shape[1]] = scores[:, :2]
+    else:
+        most = landmarks or (LANDMARKS if len(different) > MANY else len(different))
+        params["landmarks"] = min(most, len(different))
+        params["umap_version"] = _umap_version()
+
+        def report(share: float) -> None:
+            done = _PCA_DONE + int(share * (_LAYOUT_DONE - _PCA_DONE))
+            checkpoint(cancel, progress, done, _ALL)
+
+        places = umap_layout.layout(
+            scores,
+            n_neighbors=n_neighbors,
+            min_dist=min_dist,
+            n_epochs=n_epochs,
+            seed=seed,
+            landmarks=most,
+            report=report,
+        )
+    checkpoint(cancel, progress, _LAYOUT_DONE, _ALL)
+    xy = np.ascontiguousarray(places[inverse])
+    trust, trust_rows = neighbourhood_trust(scores[inverse], xy, seed=seed, cancel=cancel)
+    params["trust_k"], params["trust_rows"] = TRUST_K, trust_rows
+    checkpoint(cancel, progress, _ALL, _ALL)
     return Projection(xy, chosen, params, seed, trust)
 
 
-def _method(method: str, rows: Floats) -> tuple[Method, str]:
+def _method(method: str, different: int, n_neighbors: int) -> tuple[Method, str]:
+    """What is used, and why."""
     if method == "pca":
         return "pca", "asked for"
-    installed = importlib.util.find_spec("umap") is not None
-    if method == "umap" and not installed:
-        raise missing("umap-learn", "umap", "The UMAP projection")
-    few = len(rows) < FEW or len(np.unique(rows[:1000], axis=0)) < FEW
-    if few:
-        return "pca", f"fewer than {FEW} different rows"
     if method == "umap":
+        if not umap_layout.installed():
+            raise missing("umap-learn", "umap", "The UMAP projection")
+        if different < FEW:
+            raise TooFew(
+                f"UMAP needs at least {FEW} different rows; there are {different}. "
+                "method='pca' places any number."
+            )
         return "umap", "asked for"
-    return (
-        ("umap", "umap-learn is installed") if installed else ("pca", "umap-learn is not installed")
-    )
+    if not umap_layout.installed():
+        return "pca", "umap-learn is not installed (pip install 'widgetkit[umap]')"
+    least = max(n_neighbors + 1, FEW)
+    if different < least:
+        return "pca", f"{different} different rows; UMAP is used from {least} (n_neighbors + 1)"
+    return "umap", "umap-learn is installed"
 
 
-def principal_components(rows: Floats, count: int, *, seed: int = 0) -> tuple[Floats, float]:
-    """Scores on the first principal components, and the share of variance they hold.
+def _umap_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
 
-    Signs are fixed (the largest loading of each is positive), so that equal input gives equal
-    output. ``(n, min(count, n, C))`` float32.
+    try:
+        return version("umap-learn")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def distinct_rows(rows: Floats) -> tuple[Ints, Ints]:
+    """Row numbers of the first of each different row, ascending, and which of them each row is.
+
+    Rows are told apart by a hash of their bits, and then compared.
     """
-    mean = rows.mean(axis=0, dtype=np.float64)
-    n, channels = rows.shape
-    total = 0.0
-    if channels <= 2048:
-        gram = np.zeros((channels, channels))
-        for at in range(0, n, 8192):
-            part = rows[at : at + 8192] - mean
-            gram += part.T @ part
-        values, vectors = np.linalg.eigh(gram)
-        keep = min(count, n, channels)
-        loadings = vectors[:, ::-1][:, :keep]
-        values = np.maximum(values[::-1], 0)
-        total, held = float(values.sum()), float(values[:keep].sum())
-    else:
-        from sklearn.utils.extmath import randomized_svd
-
-        centred = rows - mean.astype(rows.dtype)
-        keep = min(count, n, channels)
-        _, singular, right = randomized_svd(centred, keep, random_state=seed)
-        loadings = right.T
-        total, held = float((centred.astype(np.float64) ** 2).sum()), float((singular**2).sum())
-    largest = np.abs(loadings).argmax(axis=0)
-    loadings = loadings * np.where(loadings[largest, np.arange(loadings.shape[1])] < 0, -1.0, 1.0)
-    scores = np.empty((n, loadings.shape[1]), np.float32)
-    for at in range(0, n, 8192):
-        scores[at : at + 8192] = (rows[at : at + 8192] - mean) @ loadings
-    return scores, held / total if total > 0 else 1.0
-
-
-def _umap(
-    scores: Floats, n_neighbors: int, min_dist: float, n_epochs: int | None, seed: int, most: int
-) -> npt.NDArray[np.float32]:
-    with warnings.catch_warnings():
-        # said by umap whenever a seed is given, which here is always
-        warnings.filterwarnings("ignore", message=".*n_jobs value.*overridden.*")
-        warnings.filterwarnings("ignore", message=".*Tensorflow not installed.*")
-        warnings.filterwarnings("ignore", message=".*Spectral initiali[sz]ation failed.*")
-        import umap
-
-        fitted = sample_rows(len(scores), most, seed)
-        model = umap.UMAP(
-            n_neighbors=min(n_neighbors, len(fitted) - 1), min_dist=min_dist, n_epochs=n_epochs,
-            random_state=seed, n_jobs=1, init="spectral" if len(fitted) > 60 else "random",
-        )  # fmt: skip
-        xy = np.empty((len(scores), 2), np.float32)
-        xy[fitted] = model.fit_transform(scores[fitted])
-        if len(fitted) < len(scores):
-            others = np.setdiff1d(np.arange(len(scores)), fitted, assume_unique=True)
-            xy[others] = model.transform(scores[others])
-    return xy
-
-
-def neighbourhood_trust(
-    data: npt.ArrayLike,
-    xy: npt.ArrayLike,
-    *,
-    k: int = TRUST_K,
-    seed: int = 0,
-    rows: int = TRUST_ROWS,
-) -> tuple[npt.NDArray[np.float32], int]:
-    """Share of the ``k`` nearest neighbours in ``data`` that are among the ``k`` nearest in ``xy``.
-
-    Exact up to ``rows`` points. Above, neighbours are looked for among a seeded sample of ``rows``
-    points (the same for both), for every point.
-
-    Returns
-    -------
-    trust : (n,) float32
-        NaN with fewer than three points.
-    rows : int
-        Points among which neighbours were looked for.
-    """
-    high, low = np.asarray(data, np.float32), np.asarray(xy, np.float32)
-    n = len(high)
-    if n < 3:
-        return np.full(n, np.nan, np.float32), n
-    from sklearn.neighbors import NearestNeighbors
-
-    among = sample_rows(n, rows, seed)
-    k = min(k, len(among) - 1)
-    own = np.full(n, -1)
-    own[among] = np.arange(len(among))
-    near = []
-    for space in (high, low):
-        search = NearestNeighbors(n_neighbors=k + 1).fit(space[among])
-        near.append(
-            np.concatenate([_others(search, space, own, at, k) for at in range(0, n, 4096)])
-        )
-    both = np.sort(np.concatenate(near, axis=1), axis=1)
-    trust: npt.NDArray[np.float32] = ((both[:, 1:] == both[:, :-1]).sum(axis=1) / k).astype(
-        np.float32
+    n = len(rows)
+    if n == 0:
+        return np.arange(0), np.arange(0)
+    words = rows.dtype.itemsize // 4 * rows.shape[1]
+    weights = np.random.default_rng(0).integers(1, 2**63, size=words, dtype=np.uint64) | 1
+    keys = np.empty(n, np.uint64)
+    for at in range(0, n, 4096):
+        block = np.ascontiguousarray(rows[at : at + 4096] + 0.0)  # -0.0 becomes 0.0
+        keys[at : at + 4096] = (block.view(np.uint32).astype(np.uint64) * weights).sum(axis=1)
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    same = all(
+        np.array_equal(rows[at : at + 4096], rows[first[inverse[at : at + 4096]]])
+        for at in range(0, n, 4096)
     )
-    return trust, len(among)
-
-
-def _others(
-    search: Any, space: Floats, own: npt.NDArray[np.int64], at: int, k: int
-) -> npt.NDArray[np.int64]:
-    """Nearest ``k`` of the searched points, the point itself left out."""
-    found = search.kneighbors(space[at : at + 4096], return_distance=False)
-    itself = found == own[at : at + 4096][:, None]
-    # where a duplicate pushed the point itself out of its own list, the farthest goes instead
-    itself[~itself.any(axis=1), -1] = True
-    kept: npt.NDArray[np.int64] = found[~itself].reshape(len(found), k)
-    return kept
-
-
-def warm_up() -> None:
-    """Compile UMAP's numba code on a few points, so that the first real map need not wait for it."""
-    if importlib.util.find_spec("umap") is not None:
-        project(np.random.default_rng(0).normal(size=(80, 8)), method="umap", n_epochs=2)
+    if not same:  # two rows share a hash: slow and certain
+        _, first, inverse = np.unique(rows + 0.0, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(first), np.intp)
+    rank[order] = np.arange(len(first))
+    return first[order], rank[inverse.reshape(-1)]
