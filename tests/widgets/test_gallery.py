@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -178,3 +181,11 @@ def test_the_figure_shows_the_same_tiles(session: Session) -> None:
     figure = Gallery(session).figure(width_mm=90)
     assert figure.get_size_inches()[0] == pytest.approx(90 / 25.4)
     plt.close(figure)
+
+
+def test_the_wire_is_as_the_front_end_reads_it(repo: Path) -> None:
+    """Trait names and messages in the TypeScript exist here: a rename on one side is found."""
+    text = "".join(p.read_text() for p in (repo / "js/src/gallery").glob("*.ts"))
+    asked = re.findall(r'model\.get\("(\w+)"\)', text) + re.findall(r'trait: "(\w+)"', text)
+    assert asked and set(asked) <= set(Gallery.class_traits())
+    assert set(re.findall(r'kind: "(\w+)"', text)) <= {"thumbs", "select", "focus", "raw"}
