@@ -28,10 +28,10 @@ from widgetkit.store.manifest import (
     LayerInfo,
     Manifest,
     SpriteInfo,
-    read_manifest,
     segment_path,
     sprite_path,
 )
+from widgetkit.store.manifest_reader import read_manifest
 from widgetkit.store.paths import TILES, problems_with
 from widgetkit.store.pool import in_threads, submit
 from widgetkit.store.rows import Rows, row_numbers

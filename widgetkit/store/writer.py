@@ -10,20 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from widgetkit.errors import (
-    BadActivations,
-    BadImage,
     InvalidInput,
     StoreError,
     StoreExists,
     StoreMismatch,
     StoreNotFound,
 )
+from widgetkit.store import checked, paths, sprites
 from widgetkit.store import images as pictures
-from widgetkit.store import paths, sprites, statistics
 from widgetkit.store.atomic import (
     FileRecord,
     remove_temporary,
@@ -33,8 +30,9 @@ from widgetkit.store.atomic import (
 )
 from widgetkit.store.commit import commit, write_tiles
 from widgetkit.store.lock import Lock
-from widgetkit.store.manifest import read_manifest, segment_path
-from widgetkit.store.plan import LayerPlan, Plan, differences
+from widgetkit.store.manifest import segment_path
+from widgetkit.store.manifest_reader import read_manifest
+from widgetkit.store.plan import Plan, differences
 from widgetkit.store.sidecar import Sidecar, plan_digest, read_plan, write_plan
 
 if TYPE_CHECKING:
@@ -254,11 +252,11 @@ class StoreWriter:
                 f"{sorted(layer.name for layer in self._plan.layers)}."
             )
         values = {
-            layer: _stored_values(layer, activations[layer.name], rows)
+            layer: checked.values(layer, activations[layer.name], rows)
             for layer in self._plan.layers
         }
-        pixels = self._checked_images(images, rows)
-        logits = self._checked_outputs(outputs, rows)
+        pixels = checked.images(self._plan, images, rows)
+        logits = checked.outputs(self._plan, outputs, rows)
 
         # From here to the end the segment does not count. None of this is forced to the disk now,
         # which would hold up the model: commit compares checksums, and syncs before the manifest.
@@ -290,46 +288,6 @@ class StoreWriter:
             keep(files, segment_path("outputs", index), logits)
         Sidecar(index, self._digest, tuple(files), tuple(parts)).write(self._root)
         self._written.add(index)
-
-    def _checked_images(self, images: ArrayLike | None, rows: range) -> pictures.Pixels | None:
-        shape = self._plan.image_shape
-        if shape is None:
-            if images is not None:
-                raise InvalidInput("Images were given, but the plan has no image_shape.")
-            return None
-        if images is None:
-            raise InvalidInput(f"The plan stores images of shape {shape}; none were given.")
-        array = np.asarray(images)
-        if array.dtype != np.uint8 or array.shape != (len(rows), *shape):
-            raise BadImage(
-                f"Rows {rows.start} to {rows.stop - 1}: images are {array.shape} {array.dtype}; "
-                f"the plan needs {(len(rows), *shape)} uint8."
-            )
-        return np.ascontiguousarray(array)
-
-    def _checked_outputs(
-        self, outputs: ArrayLike | None, rows: range
-    ) -> NDArray[np.float32] | None:
-        width = self._plan.outputs
-        if width is None:
-            if outputs is not None:
-                raise InvalidInput("Outputs were given, but the plan has none.")
-            return None
-        if outputs is None:
-            raise InvalidInput(f"The plan stores {width} outputs a tile; none were given.")
-        array = np.ascontiguousarray(outputs, dtype=np.float32)
-        if array.shape != (len(rows), width):
-            raise BadActivations(
-                f"Outputs for rows {rows.start} to {rows.stop - 1} have shape {array.shape}; the "
-                f"plan needs {(len(rows), width)}."
-            )
-        wrong = statistics.first_not_finite(array)
-        if wrong is not None:
-            raise BadActivations(
-                f"The model's output for tile {rows.start + wrong[0]} holds {wrong[1]}. "
-                "Check the preprocessing and the weights."
-            )
-        return array
 
     # -- the end -------------------------------------------------------------------------
     def commit(
@@ -407,38 +365,3 @@ def _same_plan(root: Path, begun: dict[str, Any], record: dict[str, Any]) -> Non
             f"The extraction begun at {root} is another one; it differs in {'; '.join(different)}. "
             "Nothing was changed: choose another path, or pass overwrite=True to begin anew."
         )
-
-
-def _stored_values(
-    layer: LayerPlan, values: ArrayLike, rows: range
-) -> tuple[NDArray[np.generic], statistics.SegmentStatistics]:
-    """The values as they are stored, with their statistics; :class:`BadActivations` otherwise."""
-    array = np.asarray(values)
-    shape = (len(rows), layer.channels, *layer.grid)
-    if array.shape != shape or array.dtype.kind != "f":
-        raise BadActivations(
-            f"Layer {layer.name!r}, rows {rows.start} to {rows.stop - 1}: {array.shape} of "
-            f"{array.dtype} instead of {shape} floats. Every batch must have the shape of the plan."
-        )
-    summary: statistics.SegmentStatistics | None
-    stored: NDArray[Any]
-    with np.errstate(over="ignore"):  # an overflow becomes infinite and is found below
-        if layer.has_maps:
-            stored = np.ascontiguousarray(array, dtype="<f2")
-            summary = statistics.of_maps(stored)
-        else:
-            stored = np.ascontiguousarray(array, dtype="<f4")
-            summary = statistics.of_vectors(stored)
-    if summary is not None:
-        return stored, summary
-    row, _ = statistics.first_not_finite(stored) or (0, 0.0)
-    original = array[row][~np.isfinite(stored[row])].ravel()[0]
-    reason = (
-        f"the value {float(original):.6g}, beyond what {stored.dtype} holds (65504)"
-        if np.isfinite(original)
-        else f"{float(original)}"
-    )
-    raise BadActivations(
-        f"Layer {layer.name!r}, tile {rows.start + row}: the activations hold {reason}. "
-        "Check the preprocessing and the weights, or store an earlier layer."
-    )
