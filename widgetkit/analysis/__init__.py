@@ -5,23 +5,28 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 
 # Eager on purpose: several functions carry the name of their module, and a lazily loaded name
 # would be shadowed by the module as soon as somebody imports that.
-from widgetkit.analysis.composition import composition
+from widgetkit.analysis.composition import Dominance, composition, dominance
 from widgetkit.analysis.contrast import selection_contrast
 from widgetkit.analysis.hdbscan import hdbscan_labels
 from widgetkit.analysis.kmeans import KMeans
 from widgetkit.analysis.nmf import NMF
 from widgetkit.analysis.nnls import nnls, nnls_batches
 from widgetkit.analysis.projection import Projection, project
-from widgetkit.analysis.quality import quality
-from widgetkit.analysis.stability import label_agreement, match, stability
+from widgetkit.analysis.quality import quality, silhouette_by_cluster, trustworthiness
+from widgetkit.analysis.representatives import Representatives, representatives
+from widgetkit.analysis.stability import bootstrap_stability, label_agreement, match, stability
 from widgetkit.analysis.trust import neighbourhood_trust
 from widgetkit.analysis.umap_layout import warm_up
 
 __all__ = [
     "NMF",
+    "Dominance",
     "KMeans",
     "Projection",
+    "Representatives",
+    "bootstrap_stability",
     "composition",
+    "dominance",
     "hdbscan_labels",
     "label_agreement",
     "match",
@@ -30,7 +35,10 @@ __all__ = [
     "nnls_batches",
     "project",
     "quality",
+    "representatives",
     "selection_contrast",
+    "silhouette_by_cluster",
     "stability",
+    "trustworthiness",
     "warm_up",
 ]
