@@ -23,11 +23,18 @@ CONFIG = {
     "responsive": True,
 }
 FONT = 11
+#: Contrast above 4 against white and against JupyterLab's dark page alike.
+INK = "#787878"
+LINES = "rgba(128,128,128,0.3)"
 
 
 def text(value: object) -> str:
-    """Text for plotly, which reads a subset of HTML: angle brackets and ampersands are escaped."""
-    return str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text for plotly, which reads a subset of HTML: angle brackets and ampersands are escaped.
+
+    A dollar sign, too: where a page has MathJax, plotly gives it what stands between two.
+    """
+    escaped = str(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return escaped.replace("$", "&#36;")
 
 
 def array(values: Any) -> np.ndarray:
@@ -42,13 +49,19 @@ def layout(**changes: Any) -> dict[str, Any]:
     """The layout all charts share: small, quiet, transparent, so that it suits dark and light pages."""
     base: dict[str, Any] = {
         "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
-        "font": {"size": FONT, "color": "#7a7a7a"},
+        "font": {"size": FONT, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": INK, "activecolor": "#0072B2"},
         "hoverlabel": {"font": {"size": FONT}},
         "transition": {"duration": 0},
     }
     return base | changes
+
+
+def axis(**changes: Any) -> dict[str, Any]:
+    """An axis whose lines show on light and dark pages alike (plotly's own are white)."""
+    return {"gridcolor": LINES, "zerolinecolor": LINES, "linecolor": LINES} | changes
 
 
 def figure_widget(data: Iterable[Any], layout_: dict[str, Any]) -> Any:

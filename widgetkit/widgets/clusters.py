@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets as widgets
 import numpy as np
 
 from widgetkit.errors import InvalidInput
-from widgetkit.palette import CATEGORICAL, colour
+from widgetkit.palette import colour
 from widgetkit.widgets import charts
-from widgetkit.widgets.controls import COLOUR_NAMES, button, choice, escape
+from widgetkit.widgets.cluster_rows import ClusterRows
+from widgetkit.widgets.controls import button, choice, escape, mode_menu
 from widgetkit.widgets.panel import Panel
 
 if TYPE_CHECKING:
@@ -22,15 +24,16 @@ METHODS = (
     ("k-means", "kmeans"),
     ("HDBSCAN", "hdbscan"),
 )
+REST = "#B8B8B8"
 
 
 class ClusterPanel(Panel):
     """Clusters: composition of the selection against the rest, sizes, quality, and their edits.
 
     The chart shows the share of every cluster in the selection beside its share in the rest; a click
-    on a bar selects the cluster (in the scatter and everywhere else). Below it every cluster can be
-    renamed, recoloured, selected, and ticked for merging or splitting; the selection alone, or all
-    tiles, can be clustered again. Every edit can be undone.
+    on a bar selects the cluster (in the scatter and everywhere else), or adds it, as the menu
+    "Click" says. Below it every cluster can be renamed, recoloured, selected, and ticked for merging
+    or splitting; the selection alone, or all tiles, can be clustered again. Every edit can be undone.
 
     Parameters
     ----------
@@ -41,19 +44,22 @@ class ClusterPanel(Panel):
     figure_kind = "clusters"
 
     def __init__(self, source: SessionLike) -> None:
-        self._method = choice("Method", METHODS, "auto", width="180px")
-        self._k = widgets.BoundedIntText(
-            8, min=2, max=64, description="k", style={"description_width": "initial"},
-            layout=widgets.Layout(width="80px"), tooltip="Number of clusters",
-        )  # fmt: skip
-        self._quality = widgets.HTML()
-        self._rows = widgets.VBox(layout=widgets.Layout(overflow="auto", max_height="320px"))
-        self._ticks: list[Any] = []
-        self._quality_of: object = None
-        self._bars: list[int] = []
-        self._figure = _composition_figure()
         super().__init__(source)
         act = self.guard
+        self._method = choice("Method", METHODS, "auto", width="180px")
+        self._k = widgets.BoundedIntText(
+            8, min=1, max=64, description="k", style={"description_width": "initial"},
+            layout=widgets.Layout(width="80px"), tooltip="Number of clusters",
+        )  # fmt: skip
+        self._mode = mode_menu()
+        self._quality = widgets.HTML()
+        self._rows = ClusterRows(
+            rename=act(self.session.rename_cluster),
+            recolour=act(self.session.recolour_cluster),
+            select=act(self._select),
+        )
+        self._bars: list[int] = []
+        self._figure = _composition_figure()
         self.children = [
             self._figure,
             widgets.HBox(
@@ -64,8 +70,8 @@ class ClusterPanel(Panel):
                         "Cluster all", "Cluster all tiles again", act(lambda: self._cluster("all"))
                     ),
                     button(
-                        "Selection",
-                        "Cluster only the selected tiles",
+                        "Cluster selection",
+                        "Cluster only the selected tiles; the others are in no cluster then",
                         act(lambda: self._cluster("selection")),
                     ),
                 ],
@@ -74,6 +80,7 @@ class ClusterPanel(Panel):
             self._rows,
             widgets.HBox(
                 [
+                    self._mode,
                     button("Merge", "Merge the ticked clusters into one", act(self._merge)),
                     button("Split", "Split each ticked cluster in two", act(self._split)),
                     button(
@@ -81,100 +88,73 @@ class ClusterPanel(Panel):
                         "Silhouette and other measures of these clusters",
                         act(self._measure),
                     ),
-                ]
+                ],
+                layout=widgets.Layout(flex_flow="row wrap"),
             ),
             self._quality,
             self.jobs_strip,
             self.error_strip,
         ]
         for trace in self._figure.data:
-            trace.on_click(lambda _, points, __: act(self._clicked)(points))
-        self.listen("clustering", lambda *_: self._show_clusters())
-        self.listen("selection", lambda *_: self._show_composition())
+            trace.on_click(lambda _, points, __: self._clicked(points))
+        self._method.observe(lambda _: self._show_k(), "value")
+        self.listen("clustering", self._show_clusters)
+        self.listen("selection", self._show_composition)
+        self.listen("layer", self._show_methods)
+        self._show_methods()
         self._show_clusters()
 
     # -- what is seen ----------------------------------------------------------------------
+    def _show_methods(self) -> None:
+        info = self.session.store.layers[self.session.layer]
+        fit = [(text, name) for text, name in METHODS if name != "nmf" or info.has_maps]
+        if tuple(fit) != tuple(self._method.options):
+            self._method.options = fit
+        self._show_k()
+
+    def _show_k(self) -> None:
+        # HDBSCAN finds its own number
+        self._k.disabled = self._method.value == "hdbscan"
+
     def _show_clusters(self) -> None:
         clustering = self.session.clustering
-        self._ticks = []
-        if clustering is None:
-            self._rows.children = [widgets.HTML("No clusters yet.")]
-        else:
-            self._k.value = int(np.clip(len(clustering.names), self._k.min, self._k.max))
-            labels = np.asarray(clustering.labels)
-            sizes = np.bincount(labels[labels >= 0], minlength=len(clustering.names))
-            self._rows.children = [
-                self._row(i, int(sizes[i])) for i in range(len(clustering.names))
-            ]
-        if self._quality_of is not clustering:
+        if self._rows.show(clustering):
             self._quality.value = ""
+            if clustering is not None and clustering.k:
+                self._k.value = int(np.clip(clustering.k, self._k.min, self._k.max))
         self._show_composition()
-
-    def _row(self, index: int, size: int) -> Any:
-        clustering = self.session.clustering
-        assert clustering is not None
-        act, number = self.guard, clustering.colors[index] % len(CATEGORICAL)
-        tick = widgets.Checkbox(
-            value=False,
-            indent=False,
-            layout=widgets.Layout(width="22px"),
-            tooltip=f"Tick {clustering.names[index]}",
-        )
-        self._ticks.append(tick)
-        name = widgets.Text(
-            str(clustering.names[index]),
-            continuous_update=False,
-            layout=widgets.Layout(width="150px"),
-            tooltip="Name; Enter renames",
-        )
-        name.observe(lambda change: act(self._rename)(index, change["new"]), "value")
-        shade = widgets.Dropdown(
-            options=[(text, i) for i, text in enumerate(COLOUR_NAMES)],
-            value=number,
-            layout=widgets.Layout(width="90px"),
-            tooltip="Colour",
-        )
-        shade.observe(lambda change: act(self._recolour)(index, change["new"]), "value")
-        swatch = widgets.HTML(
-            f'<span style="display:inline-block;width:14px;height:14px;border-radius:3px;background:{colour(number)}" aria-hidden="true"></span>'
-        )
-        select = button(
-            "Select",
-            f"Select the tiles of {clustering.names[index]}",
-            act(lambda: self.session.select_cluster(index)),
-        )
-        return widgets.HBox(
-            [
-                tick,
-                swatch,
-                name,
-                widgets.HTML(f"{size:,}", layout=widgets.Layout(width="56px")),
-                shade,
-                select,
-            ]
-        )
 
     def _show_composition(self) -> None:
         table = self.session.composition()
-        names = [charts.text(n) for n in table["cluster"]]
-        shades = [colour(int(c)) for c in table["color"]]
+        chosen = self.session.selection.count
         self._bars = [int(c) for c in table["number"]]
+        names = [charts.text(n) for n in table["cluster"]]
+        at = charts.array(np.arange(len(names)))
+        # Nothing selected: one bar a cluster, of all tiles.
+        first = "share_in" if chosen else "share_out"
+        selection, rest = self._figure.data
         with self._figure.batch_update():
-            for trace, part in zip(self._figure.data, ("share_in", "share_out"), strict=True):
-                share = np.nan_to_num(100 * np.asarray(table[part], dtype=float))
-                trace.x = charts.array(share)
-                trace.y = names
-            self._figure.data[0].marker.color = shades
-            self._figure.data[0].customdata = [_enrichment(row) for row in table.to_dict("records")]
-            self._figure.layout.height = 70 + 26 * max(1, len(names))
+            selection.x, selection.y = _percent(table[first]), at
+            selection.marker.color = [colour(int(c)) for c in table["color"]]
+            selection.name = "selection" if chosen else "all tiles"
+            selection.text = names
+            selection.customdata = [_enrichment(row) for row in table.to_dict("records")]
+            rest.x, rest.y = _percent(table["share_out"]), at
+            rest.text = names
+            rest.visible = bool(0 < chosen < len(self.session.store))
+            # Numbers on the axis: two clusters may have one name.
+            self._figure.layout.yaxis.tickvals = at
+            self._figure.layout.yaxis.ticktext = names
+            self._figure.layout.height = 78 + 26 * max(1, len(names))
         charts.settle(self._figure)
 
     # -- what is done ----------------------------------------------------------------------
     def _cluster(self, on: Literal["all", "selection"]) -> None:
-        self.session.cluster(method=self._method.value, k=self._k.value, on=on)
+        k = None if self._k.disabled else self._k.value
+        self.session.cluster(method=self._method.value, k=k, on=on)
 
     def _ticked(self, least: int) -> list[int]:
-        found = [i for i, tick in enumerate(self._ticks) if tick.value]
+        found = self._rows.ticked
         if len(found) < least:
             raise InvalidInput(
                 f"Tick at least {least} cluster{'s' if least > 1 else ''} first; {len(found)} ticked."
@@ -189,45 +169,50 @@ class ClusterPanel(Panel):
         for index in reversed(self._ticked(1)):
             self.session.split_cluster(index, 2)
 
-    def _rename(self, index: int, name: str) -> None:
-        self.session.rename_cluster(index, name)
-
-    def _recolour(self, index: int, number: int) -> None:
-        self.session.recolour_cluster(index, number)
+    def _select(self, index: int) -> None:
+        self.session.select_cluster(index, mode=self._mode.value)
 
     def _clicked(self, points: Any) -> None:
-        if points.point_inds and (index := self._bars[points.point_inds[0]]) >= 0:
-            self.session.select_cluster(index)
+        # plotly tells every trace of each click, those that were not hit as well
+        if points.point_inds:
+            self.guard(self._select)(self._bars[points.point_inds[0]])
 
     def _measure(self) -> None:
-        clustering = self.session.clustering
-        if clustering is None:
+        if self.session.clustering is None:
             raise InvalidInput("There are no clusters to measure; press 'Cluster all' first.")
         self._quality.value = quality_html(self.session.quality())
-        self._quality_of = clustering
 
     # -- what is said ----------------------------------------------------------------------
     def describe(self) -> str:
-        """Sizes of the clusters, and the three most enriched in the selection."""
+        """Method, number and sizes of the clusters, and what the selection is made of."""
         clustering = self.session.clustering
         if clustering is None:
-            return "Cluster panel: no clusters."
+            return "Cluster panel: no clusters yet."
         table = self.session.composition()
+        sizes = ", ".join(
+            f"{row['cluster']} {row['inside'] + row['outside']:,}" for _, row in table.iterrows()
+        )
         lines = [
-            f"Cluster panel: {len(clustering.names)} clusters by {clustering.method}, layer {clustering.layer}."
+            f"Cluster panel: {clustering.k} clusters by {clustering.method}, layer {clustering.layer}: {sizes}."
         ]
         chosen = self.session.selection.count
-        if 0 < chosen < len(self.session.store):
-            top = table.sort_values("share_in", ascending=False, kind="stable").head(3)
+        if chosen:
             mix = ", ".join(
-                f"{r['cluster']} {100 * r['share_in']:.0f} % (rest {100 * r['share_out']:.0f} %)"
-                for r in top.to_dict("records")
+                f"{row['cluster']} {100 * row['share_in']:.0f} %"
+                for _, row in table.sort_values("share_in", ascending=False, kind="stable")
+                .head(4)
+                .iterrows()
+                if row["inside"]
             )
             lines.append(f"Selection of {chosen:,}: {mix}.")
         return "\n".join(lines)
 
 
-def _enrichment(row: dict[Any, Any]) -> str:
+def _percent(shares: Any) -> np.ndarray:
+    return charts.array(np.nan_to_num(100 * np.asarray(shares, dtype=float)))
+
+
+def _enrichment(row: Mapping[Any, Any]) -> str:
     value = float(row["enrichment"])
     if not np.isfinite(value):
         return ""
@@ -237,14 +222,17 @@ def _enrichment(row: dict[Any, Any]) -> str:
 def _composition_figure() -> Any:
     import plotly.graph_objects as go
 
+    nothing = charts.array([])
     bars = [
         go.Bar(
-            x=charts.array([]), y=[], orientation="h", name="selection", uid="selection",
-            hovertemplate="%{y}: %{x:.1f} % of the selection<br>%{customdata}<extra></extra>",
+            x=nothing, y=nothing, orientation="h", name="selection", uid="selection",
+            textposition="none",
+            hovertemplate="%{text}: %{x:.1f} % of %{fullData.name}<br>%{customdata}<extra></extra>",
         ),
         go.Bar(
-            x=charts.array([]), y=[], orientation="h", name="rest", uid="rest", marker={"color": "#B8B8B8"},
-            hovertemplate="%{y}: %{x:.1f} % of the rest<extra></extra>",
+            x=nothing, y=nothing, orientation="h", name="rest", uid="rest", marker={"color": REST},
+            textposition="none",
+            hovertemplate="%{text}: %{x:.1f} % of the rest<extra></extra>",
         ),
     ]  # fmt: skip
     return charts.figure_widget(
@@ -252,19 +240,19 @@ def _composition_figure() -> Any:
         charts.layout(
             barmode="group",
             bargap=0.25,
-            xaxis={
-                "title": {"text": "share of tiles (%)"},
-                "rangemode": "tozero",
-                "automargin": True,
-            },
-            yaxis={"autorange": "reversed", "automargin": True, "type": "category"},
+            xaxis=charts.axis(
+                title={"text": "share of tiles (%)"}, rangemode="tozero", automargin=True
+            ),
+            yaxis=charts.axis(
+                autorange="reversed", automargin=True, tickmode="array", showgrid=False
+            ),
             legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             height=250,
         ),
     )
 
 
-def quality_html(numbers: dict[str, Any]) -> str:
+def quality_html(numbers: Mapping[str, Any]) -> str:
     """Quality numbers as one line of escaped HTML."""
     parts = [
         f"{escape(str(k).replace('_', ' '))} <b>{v:.3g}</b>"

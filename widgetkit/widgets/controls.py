@@ -96,10 +96,13 @@ class JobStrip(widgets.HBox):  # type: ignore[misc]
             numbers = f" {job.done:,}/{job.total:,}" if job.total else ""
             self._label.value = escape(job.title + numbers)
 
+    def stop(self) -> None:
+        """Follow the session no more, and show nothing."""
+        self._stop()
+        self.layout.display = "none"
+
     def close(self) -> None:
         self._stop()
-        for child in self.children:
-            child.close()
         super().close()
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from widgetkit.widgets.base import SessionLike
 
 FORMATS = ("pdf", "svg", "png")
+NONE_SAVED = "saved selections"
+#: A state that is longer (many thousand tiles with factors) is nothing for a text field.
+STATE_MOST = 2_000_000
 
 
 class Explorer(Panel):
@@ -54,7 +57,6 @@ class Explorer(Panel):
     ) -> None:
         if scatter not in ("webgl", "plotly"):
             raise InvalidInput(f"scatter={scatter!r}: choose 'webgl' or 'plotly'.")
-        self.parts: dict[str, Any] = {}
         super().__init__(_with_model(source, model))
         session = self.session
         self.scatter: Scatter | PlotlyScatter = (
@@ -64,7 +66,7 @@ class Explorer(Panel):
         self.gallery = Gallery(session)
         self.clusters = ClusterPanel(session)
         self.summary = SelectionSummary(session)
-        self.parts = {
+        self.parts: dict[str, Any] = {
             "explorer": self,
             "scatter": self.scatter,
             "maps": self.maps,
@@ -72,11 +74,16 @@ class Explorer(Panel):
             "clusters": self.clusters,
             "summary": self.summary,
         }
+        # The session's errors and jobs are shown once, on top.
+        for name, part in self.parts.items():
+            if name != "explorer":
+                part.leave_strips()
         self._message = widgets.HTML()
         self._history = widgets.HTML()
         column = widgets.Layout(display="flex", flex_flow="column", min_width="0")
         self.children = [
             self._bar(),
+            self.jobs_strip,
             self._message,
             self.error_strip,
             self.summary,
@@ -93,11 +100,15 @@ class Explorer(Panel):
                     grid_gap="12px",
                 ),
             ),
-            widgets.Accordion([self._history], titles=("History, as Python",), selected_index=None),
+            widgets.Accordion(
+                [self._history, self._state_box()],
+                titles=("History, as Python", "State, to take along"),
+                selected_index=None,
+            ),
         ]
-        self.listen("layer", lambda *_: self._show_layer())
-        self.listen("history", lambda *_: self._show_history())
-        self.listen("named", lambda *_: self._show_named())
+        self.listen("layer", self._show_layer)
+        self.listen("history", self._show_history)
+        self.listen("named", self._show_named)
         self._show_layer()
         self._show_named()
         self._show_history()
@@ -108,9 +119,9 @@ class Explorer(Panel):
         names = list(session.store.layers)
         self._layer = choice("Layer", names, session.layer, width="220px")
         self._layer.observe(lambda change: act(self._choose_layer)(change["new"]), "value")
-        self._undo = button("Undo", "Undo the last step (Ctrl+Z in the scatter)", act(session.undo))
-        self._redo = button("Redo", "Redo (Ctrl+Shift+Z in the scatter)", act(session.redo))
-        self._named = choice("", [("saved selections", "")], "", width="170px")
+        self._undo = button("Undo", "Undo the last step", act(session.undo))
+        self._redo = button("Redo", "Do again what was undone", act(session.redo))
+        self._named = choice("", [(NONE_SAVED, "")], "", tip="Restore a selection", width="170px")
         self._named.observe(lambda change: act(self._restore)(change["new"]), "value")
         self._name = widgets.Text(
             placeholder="name",
@@ -118,7 +129,7 @@ class Explorer(Panel):
             tooltip="Name of the selection",
         )
         self._kind = choice("Figure", list(self.parts), "explorer", width="150px")
-        self._format = choice("", FORMATS, "pdf", width="64px")
+        self._format = choice("", FORMATS, "pdf", tip="Format of the figure", width="64px")
         self._width = widgets.BoundedFloatText(
             180.0, min=10.0, max=2000.0, step=1.0, description="mm",
             style={"description_width": "initial"}, layout=widgets.Layout(width="96px"),
@@ -138,7 +149,6 @@ class Explorer(Panel):
                 self._format,
                 self._width,
                 button("Save", "Write the figure beside the notebook", act(self._save_figure)),
-                self.jobs_strip,
             ],
             layout=widgets.Layout(flex_flow="row wrap", align_items="center"),
         )
@@ -164,7 +174,7 @@ class Explorer(Panel):
 
     def _show_named(self) -> None:
         found = [(f"{name} ({s.count:,})", name) for name, s in self.session.named.items()]
-        self._named.options = [("saved selections", ""), *found]
+        self._named.options = [(NONE_SAVED, ""), *found]
         self._named.value = ""
 
     def _show_history(self) -> None:
@@ -183,18 +193,54 @@ class Explorer(Panel):
         )
         self._message.value = f"Saved {escape(path)}, {self._width.value:g} mm wide."
 
+    # -- state -----------------------------------------------------------------------------
+    def _state_box(self) -> Any:
+        act = self.guard
+        self._state = widgets.Textarea(
+            placeholder="Press 'Show state' and copy, or paste a state and press 'Restore state'.",
+            tooltip="State of the session as JSON",
+            layout=widgets.Layout(width="100%", height="90px"),
+        )
+        return widgets.VBox(
+            [
+                self._state,
+                widgets.HBox(
+                    [
+                        button(
+                            "Show state",
+                            "Selections, clusters, layer and map as text to copy",
+                            act(self._show_state),
+                        ),
+                        button(
+                            "Restore state",
+                            "Take over the state in the text field; can be undone",
+                            act(self._restore_state),
+                        ),
+                    ]
+                ),
+            ]
+        )
+
+    def _show_state(self) -> None:
+        text = self.session.state()
+        if len(text) > STATE_MOST:
+            raise InvalidInput(
+                f"The state has {len(text) / 1e6:.1f} million characters, too many for a text field. "
+                "Use session.state() and write it to a file."
+            )
+        self._state.value = text
+
+    def _restore_state(self) -> None:
+        text = self._state.value.strip()
+        if not text:
+            raise InvalidInput("Paste a state into the text field first.")
+        self.session.restore(text)
+
     # -- what is said ----------------------------------------------------------------------
     def describe(self) -> str:
         """What every part shows."""
         parts = (self.summary, self.scatter, self.gallery, self.maps, self.clusters)
         return "\n".join(part.describe() for part in parts)
-
-    def close(self) -> None:
-        """Close every part."""
-        for name, part in self.parts.items():
-            if name != "explorer":
-                part.close()
-        super().close()
 
 
 def _with_model(source: SessionLike, model: Any) -> SessionLike:

@@ -46,11 +46,11 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         """
         return guarded(self.error_strip, action, raises_under_test)
 
-    def listen(self, event: EventName, callback: Callable[..., Any]) -> None:
+    def listen(self, event: EventName, callback: Callable[[], Any]) -> None:
         """Call back at each ``event`` of the session, until :meth:`close`."""
         # What follows an action must not clear what the action had to say.
         quiet = guarded(self.error_strip, callback, raises_under_test, clears=False)
-        self._unsubscribe.append(self.session.observe(event, quiet))
+        self._unsubscribe.append(self.session.observe(event, lambda _: quiet()))
 
     def leave_strips(self) -> None:
         """Let a host that shows the session's errors and jobs do so alone.
@@ -58,7 +58,8 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         Errors of the panel's own callbacks stay in its own strip.
         """
         self._follows_errors()
-        self.jobs_strip.close()
+        self.error_strip.clear()
+        self.jobs_strip.stop()
 
     def _session_error(self, report: ErrorReport | None) -> None:
         if report is None:
@@ -79,14 +80,23 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         for unsubscribe in self._unsubscribe:
             unsubscribe()
         self._unsubscribe.clear()
-        # ipywidgets keeps every widget that is not closed alive for ever
-        close_parts(self)
+        for child in self.children:
+            close_whole(child)
         super().close()
+        close_models(self)
 
 
-def close_parts(box: widgets.Box) -> None:
-    """Close what is in a box, and in the boxes in it."""
-    for child in box.children:
-        if isinstance(child, widgets.Box) and not isinstance(child, (Panel, JobStrip)):
-            close_parts(child)
-        child.close()
+def close_whole(widget: widgets.Widget) -> None:
+    """Close a widget and all in it: ipywidgets keeps whatever is not closed alive for ever."""
+    if isinstance(widget, widgets.Box) and not isinstance(widget, Panel):
+        for child in widget.children:
+            close_whole(child)
+    widget.close()
+    close_models(widget)
+
+
+def close_models(widget: widgets.Widget) -> None:
+    """Close the layout and the style, which are widgets of their own."""
+    for part in (getattr(widget, "layout", None), getattr(widget, "style", None)):
+        if isinstance(part, widgets.Widget):
+            part.close()
