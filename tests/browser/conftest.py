@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.lab import Lab, Notebook, chromium, find_chromium
+from tests.stores import make_store
+
+REPO = Path(__file__).resolve().parent.parent.parent
+
+Open = Callable[..., Notebook]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,17 +38,20 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def lab(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    # raised errors in callbacks are kept by the views; see View.errors
-    with Lab(tmp_path_factory.mktemp("lab")) as server:
+    env = {
+        "PYTHONPATH": str(REPO),
+        "OMP_NUM_THREADS": "1",
+        "WIDGETKIT_RAISE": "0",  # as at a user's: errors of callbacks end in the strip
+    }
+    with Lab(tmp_path_factory.mktemp("lab"), env=env) as server:
         yield server
 
 
-@pytest.fixture
-def open_notebook(
-    browser: Any, lab: Lab, request: pytest.FixtureRequest
-) -> Iterator[Callable[..., Notebook]]:
-    """``open_notebook([cell, ...])`` -> the notebook, open, its cells run."""
-    contexts = []
+@contextmanager
+def notebooks(browser: Any, lab: Lab, name: str) -> Iterator[Open]:
+    """A function that opens notebooks, each in a browser context of its own; all closed at the end."""
+    contexts: list[Any] = []
+    safe = "".join(c if c.isalnum() else "-" for c in name)
 
     def start(
         cells: Sequence[str],
@@ -50,14 +59,17 @@ def open_notebook(
         run: bool = True,
         width: int = 1500,
         height: int = 1100,
+        before: Callable[[Any], object] | None = None,
+        chromium: Any = None,
         **options: Any,
     ) -> Notebook:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        used = browser if chromium is None else chromium
+        context = used.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        safe = "".join(c if c.isalnum() else "-" for c in request.node.name)
-        notebook = Notebook(
-            context.new_page(), lab, lab.notebook(f"{safe}-{len(contexts)}.ipynb", cells)
-        ).open()
+        page = context.new_page()
+        if before is not None:
+            before(page)
+        notebook = Notebook(page, lab, lab.notebook(f"{safe}-{len(contexts)}.ipynb", cells)).open()
         if run:
             notebook.run_all()
         return notebook
@@ -65,6 +77,40 @@ def open_notebook(
     yield start
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def open_notebook(browser: Any, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """``open_notebook([cell, ...])`` -> the notebook, open, its cells run.
+
+    ``before`` is called with the page before it goes anywhere; ``chromium`` is another browser.
+    """
+    with notebooks(browser, lab, request.node.name) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def open_shared(browser: Any, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Open]:
+    """``open_notebook`` for notebooks that the tests of a module share."""
+    with notebooks(browser, lab, Path(request.node.name).stem) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def planted_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small store of four planted kinds, with projection and clusters in it.
+
+    The projection is PCA: kernels need not compile UMAP before the first picture.
+    """
+    from widgetkit.session import Session
+
+    path = tmp_path_factory.mktemp("stores") / "planted.wk"
+    session = Session(make_store(path))
+    session.project("pca")
+    session.cluster("kmeans", k=4)
+    session.wait()
+    session.close()
+    return path
 
 
 @pytest.fixture

@@ -139,6 +139,10 @@ _IDLE = (
     " && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'"
 )
 
+_RAISED = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells
+  .flatMap(cell => cell.outputs || []).filter(output => output.output_type === 'error')
+  .map(output => [output.ename + ': ' + output.evalue, ...output.traceback].join('\\n'))"""
+
 
 class Notebook:
     """A notebook open in a page: run its cells, run more Python in its kernel, look at it."""
@@ -164,8 +168,11 @@ class Notebook:
         self.page.wait_for_function(_IDLE, timeout=180_000)
 
     def run_all(self) -> None:
+        """Run all cells; raises what a cell raised."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.wait_idle()
+        if raised := self.page.evaluate(_RAISED):
+            raise AssertionError("\n".join(raised))
 
     def python(self, code: str) -> str:
         """Run code in the notebook's own kernel; what it printed. Raises what it raised."""
