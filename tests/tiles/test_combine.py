@@ -61,3 +61,13 @@ def test_one_window_for_all_parts() -> None:
     dark, bright = numbered(3, "d", 0, np.uint16), numbered(3, "b", 900, np.uint16)
     low, high = tiles.concat([dark, bright]).window
     assert low <= 1 and high >= 901
+
+
+def test_columns_can_be_added_afterwards() -> None:
+    source = numbered(3, "a")
+    measured = tiles.annotate(source, {"mean": source.read(range(3)).mean(axis=(1, 2))})
+    assert measured.table["mean"].tolist() == [0, 1, 2]
+    assert "mean" not in source.table and measured.describe() == source.describe()
+    assert measured.read([2, 1])[:, 0, 0].tolist() == [2, 1]
+    with pytest.raises(BadMetadata):
+        tiles.annotate(source, {"mean": [1]})

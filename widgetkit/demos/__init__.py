@@ -1,0 +1,52 @@
+"""A demo that needs nothing: a store that ships with the package, and what made it.
+
+``wk.demo()`` opens the Explorer over it. ``fetch``, ``demo_tiles``, ``demo_model`` and
+``build_demo_store`` make it anew from the slide and the network, which are downloaded then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, overload
+
+from widgetkit.demos.build import build_demo_store, demo_model, demo_tiles, green_share
+from widgetkit.demos.fetch import cache_folder, fetch
+from widgetkit.demos.ship import demo_store
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore
+    from widgetkit.widgets import Explorer
+
+__all__ = [
+    "build_demo_store",
+    "cache_folder",
+    "demo",
+    "demo_model",
+    "demo_store",
+    "demo_tiles",
+    "fetch",
+    "green_share",
+]
+
+
+@overload
+def demo(explore: Literal[True] = True) -> Explorer: ...
+@overload
+def demo(explore: Literal[False]) -> ActivationStore: ...
+def demo(explore: bool = True) -> Explorer | ActivationStore:
+    """Open the Explorer over the shipped demo store: ``wk.demo()``.
+
+    Parameters
+    ----------
+    explore : bool
+        False gives the store itself, as :func:`demo_store` does.
+
+    Examples
+    --------
+    Lasso the island of green ink: the gallery shows inked tiles, the maps where the ink is.
+    """
+    store = demo_store()
+    if not explore:
+        return store
+    from widgetkit.widgets import explore as open_explorer
+
+    return open_explorer(store)

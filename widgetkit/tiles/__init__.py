@@ -1,7 +1,7 @@
 """Where images come from: slides, folders, arrays, datasets; and the table that names the tiles.
 
 ``wk.tiles.from_slide``, ``from_folder``, ``from_array`` and ``from_dataset`` give a
-:class:`TileSource`; ``subset`` and ``concat`` make one of others; ``join_metadata`` adds a table.
+:class:`TileSource`; ``subset``, ``concat`` and ``annotate`` make one of others; ``join_metadata`` joins tables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from widgetkit.tiles.base import (
     make_table,
     tile_id,
 )
-from widgetkit.tiles.combine import concat, subset
+from widgetkit.tiles.combine import annotate, concat, subset
 from widgetkit.tiles.dataset import DatasetTiles, from_dataset
 from widgetkit.tiles.folder import FolderTiles, from_folder
 from widgetkit.tiles.metadata import anonymise, join_metadata
@@ -31,6 +31,7 @@ __all__ = [
     "FolderTiles",
     "SlideTiles",
     "TileSource",
+    "annotate",
     "anonymise",
     "check_source",
     "check_table",

@@ -1,4 +1,4 @@
-"""Parts of a source, and sources put one after the other."""
+"""Parts of a source, sources put one after the other, and columns added afterwards."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from widgetkit.errors import BadImage, BadMetadata, InvalidInput, NoTissue
 from widgetkit.tiles.base import BaseSource, TileSource, check_rows
+from widgetkit.tiles.metadata import Metadata, join_metadata
 
 
 def subset(source: TileSource, rows: Sequence[int] | np.ndarray) -> TileSource:
@@ -43,6 +44,14 @@ def concat(sources: Sequence[TileSource]) -> TileSource:
         Two sources hold a tile of the same id (same name, position, level and size).
     """
     return ConcatTiles(sources)
+
+
+def annotate(source: TileSource, metadata: Metadata, *, on: str | None = None) -> TileSource:
+    """The same tiles with columns added to their table; see :func:`join_metadata`.
+
+    For what is known only when the source is there, such as something measured on its tiles.
+    """
+    return AnnotatedTiles(source, join_metadata(source.table, metadata, on=on))
 
 
 class SubsetTiles(BaseSource):
@@ -119,3 +128,24 @@ class ConcatTiles(BaseSource):
     def describe(self) -> dict[str, object]:
         """Provenance of each part."""
         return {"kind": "concat", "parts": [part.describe() for part in self._parts]}
+
+
+class AnnotatedTiles(BaseSource):
+    """Another source with more columns; made by :func:`annotate`."""
+
+    def __init__(self, source: TileSource, table: pd.DataFrame) -> None:
+        self._source = source
+        super().__init__(
+            table, tuple(source.shape), np.dtype(source.dtype), getattr(source, "window", None)
+        )
+
+    def read(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+        return self._source.read(check_rows(rows, len(self)).tolist())
+
+    def _read_one(self, row: int) -> np.ndarray:
+        tile: np.ndarray = self.read([row])[0]
+        return tile
+
+    def describe(self) -> dict[str, object]:
+        """Provenance of the source: the added columns change no pixel."""
+        return self._source.describe()

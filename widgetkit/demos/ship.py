@@ -1,0 +1,149 @@
+"""The store that ships with the package: one archive, unpacked into the cache on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from widgetkit.demos.fetch import cache_folder
+from widgetkit.errors import FetchFailed, StoreCorrupt, StoreError
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore
+
+ARCHIVE = Path(__file__).with_name("data") / "demo.zip"
+#: More than the shipped store holds unpacked (8 MB), and few enough bytes to do no harm.
+MOST_BYTES, MOST_FILES = 64 * 2**20, 1000
+#: ZIP keeps local times; this one makes equal stores equal archives.
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_FILE = 0o644 << 16
+
+
+def demo_store() -> ActivationStore:
+    """The shipped demo store; needs neither network nor torch, umap or openslide.
+
+    493 tiles (32 um, every 20 um) of the right part of CMU-1-Small-Region, H&E of skin with a
+    margin of green ink (CC0), as ``blocks.7`` of EfficientNet-Lite0 sees them, with pictures, a
+    UMAP projection and clusters. Unpacked once into :func:`cache_folder`.
+
+    Raises
+    ------
+    FetchFailed
+        There is no room for it, neither in the cache nor in the folder for temporary files.
+    """
+    from widgetkit.store import ActivationStore
+
+    name = f"demo-{_digest(ARCHIVE)[:16]}.wk"
+    reason = ""
+    for folder in (cache_folder(), Path(tempfile.gettempdir()) / "widgetkit"):
+        target = folder / name
+        try:
+            if not _sound(target):
+                unpack(ARCHIVE, target)
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            reason = error.strerror or str(error)
+            continue  # a cache that cannot be written, such as a read-only home
+        return ActivationStore.open(target)
+    raise FetchFailed(
+        f"The demo store cannot be unpacked ({reason}). Make room, or set WIDGETKIT_CACHE to a folder "
+        "that can be written."
+    )
+
+
+def pack(store: Path, archive: Path) -> None:
+    """Write a store's folder into one ZIP archive; the same store gives the same bytes."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
+        for path in sorted(store.rglob("*")):
+            if path.is_file() and path.name != "lock":
+                member = zipfile.ZipInfo(path.relative_to(store).as_posix(), _EPOCH)
+                member.compress_type = zipfile.ZIP_DEFLATED
+                member.external_attr = _FILE
+                out.writestr(member, path.read_bytes())
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Unpack an archive made by :func:`pack` to a folder that replaces ``target``.
+
+    The folder appears whole or not at all.
+
+    Raises
+    ------
+    StoreCorrupt
+        The archive is damaged, points outside its folder, or is larger than a demo.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix=".unpack-"))
+    try:
+        with zipfile.ZipFile(archive) as source:
+            left = MOST_BYTES
+            for member in _checked(source.infolist(), archive.name):
+                path = scratch / member.filename
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with source.open(member) as packed, path.open("wb") as out:
+                    # the header may lie about the size, so the bytes are counted
+                    while chunk := packed.read(min(1 << 20, left + 1)):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise StoreCorrupt(f"{archive.name} unpacks to more than a demo store.")
+                        out.write(chunk)
+        _replace(scratch, target)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise StoreCorrupt(
+            f"{archive.name} is damaged ({error}). Install widgetkit again."
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _checked(members: list[zipfile.ZipInfo], name: str) -> list[zipfile.ZipInfo]:
+    """The files of the archive, if each stays inside its folder and all are few and small."""
+    files = [member for member in members if not member.is_dir()]
+    if len(members) > MOST_FILES or sum(member.file_size for member in files) > MOST_BYTES:
+        raise StoreCorrupt(f"{name} unpacks to more than a demo store.")
+    for member in files:
+        path = PurePosixPath(member.filename)
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        odd = "\\" in member.filename or ":" in member.filename or ".." in path.parts
+        if path.is_absolute() or odd or kind not in (0, stat.S_IFREG):
+            raise StoreCorrupt(f"{name} holds {member.filename!r}, which is no file of a store.")
+    return files
+
+
+def _replace(scratch: Path, target: Path) -> None:
+    """Move a finished folder into place; another process may have been first, with the same bytes."""
+    try:
+        scratch.rename(target)
+    except OSError:
+        if _sound(target):
+            return
+        if not target.exists():
+            raise
+        aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=".damaged-"))
+        target.rename(aside / "old")
+        scratch.rename(target)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sound(folder: Path) -> bool:
+    """Whether a store unpacked earlier is still what it was; 8 MB are hashed in some ms."""
+    from widgetkit.store import ActivationStore
+
+    if not folder.is_dir():
+        return False
+    try:
+        return ActivationStore.open(folder).verify(full=True).ok
+    except StoreError:
+        return False
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
