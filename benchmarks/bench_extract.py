@@ -1,10 +1,15 @@
 """What ``wk.extract`` costs over the bare forward pass of the same network on the same images.
 
 Interleaved A/B, so that a machine that gets slower or faster meets both: in every round the bare
-loop and the whole of ``extract`` (reading, preprocessing, capturing, writing, checksums, pictures,
-thumbnails, commit) run on the same tiles, in an order that alternates. Budget: at most 3 %.
+loop and the whole of ``extract``'s (reading, preprocessing, capturing, writing, checksums,
+thumbnails) run on the same tiles, in an order that alternates. Budget: at most 3 %.
 
-    python -m benchmarks.bench_extract [--tiles 96] [--rounds 7] [--threads 2] [--out results.json]
+    OMP_WAIT_POLICY=passive python -m benchmarks.bench_extract [--quick] [--out results.json]
+
+Two overheads are given: of the clock, and of the processor time of all threads. Reading and
+writing overlap with computing, so the second bounds the first from above on an idle machine; and
+it is the one to look at where other programs run. (``passive``: a thread of OpenMP that waits
+actively would count as work.)
 
 The bare loop has everything ready: float32 batches in memory, channels last, evaluation and
 inference mode, nothing kept of the result. What is compared is therefore all that the kit adds.
@@ -45,7 +50,9 @@ class Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(outside)
         self.relu = nn.ReLU(inplace=True)
         self.short = (
-            nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
             if stride != 1 or inside != outside
             else nn.Identity()
         )
@@ -61,7 +68,10 @@ class ResNet18(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)
+            nn.Conv2d(3, 64, 7, 2, 3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(3, 2, 1),
         )
         widths = (64, 128, 256, 512)
         stages = []
@@ -101,8 +111,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--quick", action="store_true", help="64 tiles, 3 rounds")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
+    if given.quick:
+        given.tiles, given.rounds = 64, 3
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
 
@@ -111,18 +124,20 @@ def main() -> None:
     model = ResNet18().eval()
     channels_last(model)
     preprocess = Preprocess.suggest(pixels.shape[1:], pixels.dtype, model)
-    batches = [preprocess(part) for part in np.split(pixels, range(given.batch, len(pixels), given.batch))]
+    batches = [
+        preprocess(part) for part in np.split(pixels, range(given.batch, len(pixels), given.batch))
+    ]
     folder = Path(tempfile.mkdtemp(prefix="bench-extract-"))
 
-    def bare() -> float:
+    def bare() -> tuple[float, float]:
         with torch.inference_mode(), reproducible():
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             for batch in batches:
                 model(batch)
-            return time.perf_counter() - start
+            return time.perf_counter() - start, time.process_time() - cpu
 
-    def whole(name: str) -> tuple[float, float]:
-        """Seconds of the call, and of its loop, which is what grows with the tiles."""
+    def whole(name: str) -> tuple[float, float, float]:
+        """Seconds and processor seconds of the loop, and seconds of the rest of the call."""
         start = time.perf_counter()
         store = wk.extract(
             model,
@@ -136,30 +151,43 @@ def main() -> None:
         )
         seconds = time.perf_counter() - start
         shutil.rmtree(store.path)
-        return seconds, store.manifest.info["loop_seconds"]
+        info = store.manifest.info
+        return info["loop_seconds"], info["loop_cpu_seconds"], seconds - info["loop_seconds"]
 
     bare()
     whole("warm.wk")
     rows = []
     for index in range(given.rounds):
         if index % 2:
-            (call, loop), base = whole(f"{index}.wk"), bare()
+            ours, base = whole(f"{index}.wk"), bare()
         else:
-            base, (call, loop) = bare(), whole(f"{index}.wk")
-        rows.append((base, loop, call))
-        print(f"round {index}: bare {base:.2f} s, loop {loop:.2f} s, whole call {call:.2f} s", flush=True)
+            base, ours = bare(), whole(f"{index}.wk")
+        rows.append((*base, *ours))
+        print(
+            f"round {index}: bare {base[0]:.2f} s ({base[1]:.2f} s of processor), "
+            f"extract {ours[0]:.2f} s ({ours[1]:.2f} s)",
+            flush=True,
+        )
     shutil.rmtree(folder)
-    base, loop, call = (statistics.median(column) for column in zip(*rows, strict=True))
-    over = statistics.median(100 * (b / a - 1) for a, b, _ in rows)
+    wall, cpu, our_wall, our_cpu, rest = (
+        statistics.median(column) for column in zip(*rows, strict=True)
+    )
+    over = 100 * (statistics.median(row[3] / row[1] for row in rows) - 1)
     result = {
         "tiles": given.tiles,
         "images": what,
         "threads": given.threads,
-        "bare_images_per_s": round(given.tiles / base, 1),
-        "extract_images_per_s": round(given.tiles / loop, 1),
-        "overhead_percent": round(over, 2),
-        "overhead_percent_of_medians": round(100 * (loop / base - 1), 2),
-        "fixed_seconds_per_call": round(call - loop, 2),
+        "bare_images_per_s": round(given.tiles / wall, 1),
+        "extract_images_per_s": round(given.tiles / our_wall, 1),
+        "overhead_clock_percent": round(
+            100 * (statistics.median(row[2] / row[0] for row in rows) - 1), 2
+        ),
+        "overhead_processor_percent": round(over, 2),
+        "processor_ms_per_tile": {
+            "bare": round(1e3 * cpu / given.tiles, 2),
+            "extract": round(1e3 * our_cpu / given.tiles, 2),
+        },
+        "fixed_seconds_per_call": round(rest, 2),
         "budget_percent": BUDGET_PERCENT,
         "within_budget": over <= BUDGET_PERCENT,
     }

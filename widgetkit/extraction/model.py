@@ -24,6 +24,7 @@ from widgetkit.extraction.capture import (
 )
 from widgetkit.extraction.device import (
     batch_that_fits,
+    channels_last,
     choose_device,
     is_out_of_memory,
     reproducible,
@@ -61,7 +62,8 @@ class ModelContext:
         Used where a call names none.
     class_names : sequence of str, optional
     device : str, default "auto"
-        The network is moved there and stays. ``"auto"``: CUDA where there is one.
+        The network is moved there and stays, its convolution weights in channels-last order
+        (the same values). ``"auto"``: CUDA where there is one.
     batch_size : int or "auto"
         Images at once. ``"auto"`` bounds the memory of a batch.
     layout : optional
@@ -89,6 +91,7 @@ class ModelContext:
         self._model = unwrap(model)
         self._device = choose_device(device)
         self._model.to(self._device)
+        channels_last(self._model)
         self._preprocess = (
             Preprocess.from_dict(preprocess) if isinstance(preprocess, Mapping) else preprocess
         )

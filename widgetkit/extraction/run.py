@@ -162,10 +162,10 @@ def _fill(
     missing = writer.missing_segments()
     resumed = prepared.plan.segments - len(missing)
     loop = Loop(model, prepared, device)
-    start = time.monotonic()
+    start, start_cpu = time.monotonic(), time.process_time()
     with _interruptible(writer.path):
         loop.run(tiles, writer, missing, progress=progress, cancel=cancel)
-        seconds = time.monotonic() - start
+        seconds, cpu = time.monotonic() - start, time.process_time() - start_cpu
         heads = _heads(model, tiles, prepared, device)
     return writer.commit(
         head=heads,
@@ -176,6 +176,7 @@ def _fill(
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "loop_seconds": round(seconds, 3),
+            "loop_cpu_seconds": round(cpu, 3),
             "segments_resumed": resumed,
             "batches_halved": loop.halvings,
         },
