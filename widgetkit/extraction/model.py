@@ -15,12 +15,9 @@ from widgetkit.extraction.arrange import Arrangement, Layouts
 from widgetkit.extraction.capture import (
     Probe,
     evaluation,
-    hooked,
-    layer_tensor,
     probe,
     tensor_of,
     unwrap,
-    with_tensor,
 )
 from widgetkit.extraction.device import (
     batch_that_fits,
@@ -32,17 +29,23 @@ from widgetkit.extraction.device import (
 from widgetkit.extraction.heads import Head, head_behind
 from widgetkit.extraction.identity import model_identity
 from widgetkit.extraction.layer_table import arrangement_of, resolve
+from widgetkit.extraction.passes import (
+    Objective,
+    Route,
+    activations_at,
+    class_score,
+    find_route,
+    gradient_at,
+    rest_from,
+    scores_of,
+)
 from widgetkit.extraction.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
 
-Objective = Callable[[torch.Tensor], torch.Tensor]
-# How the part of the network after a layer can be run from activations alone; see _route.
-Route = Literal["one", "same", "images"]
 # The graph of a backward pass keeps about what each module took and gave.
 GRADIENT_SHARE = 4
-AGREEMENT = 1e-4
 
 
 class ModelContext:
@@ -199,15 +202,7 @@ class ModelContext:
             arrangement = self._arrangement(name, images)
 
             def run(x: torch.Tensor) -> np.ndarray:
-                kept: list[torch.Tensor] = []
-
-                def watch(_: str, output: Any) -> None:
-                    values = arrangement.apply(layer_tensor(name, output), len(x), layer=name)
-                    kept[:] = [values.float().clone()]
-
-                with torch.inference_mode(), hooked(self._model, [name], watch):
-                    self._model(x)
-                return _numpy(kept[0])
+                return _numpy(activations_at(self._model, name, arrangement, x)[0])
 
             return self._over_images(images, run, empty=arrangement.shape)
 
@@ -361,7 +356,7 @@ class ModelContext:
                     x = torch.zeros_like(
                         one if route == "one" else one.expand(len(a), *one.shape[1:])
                     )
-                return _numpy(self._rest(name, arrangement, a.to(self._device), x))
+                return _numpy(rest_from(self._model, name, arrangement, a.to(self._device), x))
 
             width = tensor_of(self._probes[self._shape()].output)
             empty = (0 if width is None else int(width.shape[1]),)
@@ -405,45 +400,15 @@ class ModelContext:
             def run(rows: slice) -> np.ndarray:
                 x = self._input(pictures[rows])
                 objective = (
-                    target_class if callable(target_class) else _class_score(target_class[rows])
+                    target_class if callable(target_class) else class_score(target_class[rows])
                 )
-                leaf, gradient = self._gradient(name, x, objective)
+                leaf, gradient = gradient_at(self._model, name, x, objective)
                 pair = [arrangement.apply(t, len(x), layer=name).float() for t in (leaf, gradient)]
                 return _numpy(torch.stack(pair, dim=1))
 
             size = max(1, self._auto() // GRADIENT_SHARE)
             both = self._batched(len(pictures), size, run, (2, *arrangement.shape))
         return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
-
-    def _gradient(
-        self, name: str, x: torch.Tensor, objective: Objective
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's raw output and the gradient by it. No graph is built before the layer."""
-        kept: list[torch.Tensor] = []
-
-        def cut(_: str, output: Any) -> Any:
-            tensor = layer_tensor(name, output)
-            torch.set_grad_enabled(True)  # from here on; no_grad below restores what was before
-            leaf = tensor.detach().requires_grad_(True)
-            kept[:] = [leaf]
-            # what runs next may work in place, which a leaf does not allow
-            return with_tensor(output, tensor, leaf.clone())
-
-        with torch.inference_mode(False), torch.no_grad(), hooked(self._model, [name], cut):
-            scores = scores_of(self._model(x), len(x))
-            chosen = objective(scores)
-            if not chosen.requires_grad:
-                raise InvalidInput(
-                    f"No gradient reaches layer {name!r}: the model switches gradients off in its "
-                    "forward, or the score does not depend on its output."
-                )
-            if chosen.shape != (len(x),):
-                raise InvalidInput(
-                    f"The objective gave {tuple(chosen.shape)} for {len(x)} images; one score each."
-                )
-            (gradient,) = torch.autograd.grad(chosen.sum(), kept[0], allow_unused=True)
-        leaf = kept[0].detach()
-        return leaf, torch.zeros_like(leaf) if gradient is None else gradient
 
     # -- the linear head -----------------------------------------------------------------
     def linear_head(self, images: np.ndarray, layer: str | None = None) -> Head | None:
@@ -502,17 +467,6 @@ class ModelContext:
             self._arrangements[key] = arrangement_of(self._model, name, ran, self._layout)
         return self._arrangements[key]
 
-    def _rest(
-        self, name: str, arrangement: Arrangement, activations: torch.Tensor, x: torch.Tensor
-    ) -> torch.Tensor:
-        def exchange(_: str, output: Any) -> Any:
-            tensor = layer_tensor(name, output)
-            raw = arrangement.restore(activations.to(tensor.dtype), tensor)
-            return with_tensor(output, tensor, raw.clone())
-
-        with torch.inference_mode(), hooked(self._model, [name], exchange):
-            return scores_of(self._model(x), len(activations))
-
     def _route(self, name: str) -> Route:
         """How the rest can be run: on one empty image, on as many as activations, or not at all.
 
@@ -521,38 +475,10 @@ class ModelContext:
         """
         key = (name, self._shape())
         if key not in self._routes:
-            self._routes[key] = self._try_routes(name)
+            self._routes[key] = find_route(
+                self._model, name, self._arrangements[key], self._examples[self._shape()]
+            )
         return self._routes[key]
-
-    def _try_routes(self, name: str) -> Route:
-        x = self._examples[self._shape()]
-        arrangement = self._arrangements[(name, self._shape())]
-        kept: list[torch.Tensor] = []
-
-        # Two alike would not show that the rest reads the images: changed ones beside them.
-        x = torch.cat([x, x.flip(-1) * 0.5])
-
-        def watch(_: str, output: Any) -> None:
-            values = arrangement.apply(layer_tensor(name, output), len(x), layer=name)
-            kept[:] = [values.float().clone()]
-
-        with torch.inference_mode(), hooked(self._model, [name], watch):
-            expected = scores_of(self._model(x), len(x)).float()
-        limit = AGREEMENT * max(1e-3, float(expected.abs().max()))
-        tries: tuple[tuple[Route, torch.Tensor], ...] = (
-            ("one", torch.zeros_like(x[:1])),
-            ("same", torch.zeros_like(x)),
-        )
-        for route, empty in tries:
-            try:
-                found = self._rest(name, arrangement, kept[0], empty).float()
-            except (RuntimeError, ValueError, InvalidInput) as error:
-                if is_out_of_memory(error):
-                    raise
-                continue
-            if found.shape == expected.shape and bool(((found - expected).abs() <= limit).all()):
-                return route
-        return "images"
 
     def batch_for(self, images: np.ndarray) -> int:
         """Images that are run at once, for images of this shape."""
@@ -599,40 +525,6 @@ class ModelContext:
                 continue
             start += size
         return np.concatenate(results) if results else np.zeros((0, *empty), np.float32)
-
-
-def scores_of(output: Any, images: int) -> torch.Tensor:
-    """One row of scores an image, from a model's output.
-
-    Raises
-    ------
-    InvalidInput
-        There is none.
-    """
-    tensor = tensor_of(output)
-    if tensor is not None and tensor.ndim >= 2 and tensor.shape[0] == images:
-        flat = tensor.flatten(1)
-        if flat.shape[1] == tensor.shape[1]:
-            return flat
-    given = type(output).__name__ if tensor is None else str(tuple(tensor.shape))
-    raise InvalidInput(
-        f"The model gives {given} for {images} images, not one row of class scores each. Methods "
-        "that explain a class cannot be used with it; cluster and selection maps can."
-    )
-
-
-def _class_score(classes: np.ndarray) -> Objective:
-    def objective(scores: torch.Tensor) -> torch.Tensor:
-        low, high = int(classes.min()), int(classes.max())
-        if low < 0 or high >= scores.shape[1]:
-            wrong = low if low < 0 else high
-            raise InvalidInput(
-                f"Class {wrong} is not one of the model's {scores.shape[1]} classes."
-            )
-        index = torch.from_numpy(np.array(classes)).to(scores.device)
-        return scores.gather(1, index[:, None])[:, 0]
-
-    return objective
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:
