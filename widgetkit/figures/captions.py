@@ -75,10 +75,10 @@ def caption(
         "gallery": "Tiles of the selection."
         if session.selection.count
         else "Tiles of the whole set.",
-        "maps": "Activation maps over their tiles, on one shared colour scale.",
+        "maps": "Tiles, each beside its activation map over the tile in grey, on one shared colour scale.",
         "clusters": "Composition of the selection against the rest.",
         "summary": "Summary of the selection.",
-        "explorer": "a, Map of tile embeddings; b, activation maps over tiles, on one shared colour scale; "
+        "explorer": "a, Map of tile embeddings; b, tiles, each beside its activation map, on one shared colour scale; "
         "c, composition of the selection against the rest.",
     }[kind]
     sentences = [opening]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from widgetkit.errors import InvalidInput
-from widgetkit.figures import panels
-from widgetkit.figures.spec import FigureSpec
+from widgetkit.figures import panels, tiles
+from widgetkit.figures.spec import MM_PER_INCH, FigureSpec
+from widgetkit.figures.tiles import EDGE_MM, Area
 from widgetkit.palette import colour
 
 if TYPE_CHECKING:
@@ -19,21 +20,33 @@ if TYPE_CHECKING:
     from widgetkit.session import MapSpec, Session
 
 #: Tiles of a figure when the caller names none.
-DEFAULT_TILES = 16
+DEFAULT_TILES = 12
+#: Right of a grid of maps: gap, bar; its numbers and its title in lines of text.
+BAR_GAP_MM, BAR_MM, BAR_LINES = 1.5, 2.5, 4.2
+PT_MM = MM_PER_INCH / 72
 
 
-def _page(spec: FigureSpec, draw: Any) -> Figure:
-    """A page of exactly the stated size; ``draw(figure)`` fills it under the stated type."""
+def _page(spec: FigureSpec, draw: Callable[[Figure], None], *, placed: bool = False) -> Figure:
+    """A page of exactly the stated size; ``draw(figure)`` fills it under the stated type.
+
+    ``placed``: every axes has its millimetres already; else they are laid out around their text.
+    """
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     settings: Any = spec.rc()
     with mpl.rc_context(settings):
-        figure = Figure(figsize=spec.inches, layout="constrained")
+        figure = Figure(figsize=spec.inches, layout=None if placed else "constrained")
         draw(figure)
-        # lay out now, under our settings: a later savefig elsewhere must not move anything
-        figure.draw_without_rendering()
+        if not placed:
+            figure.draw_without_rendering()
+            # laid out now, under our settings: a later savefig elsewhere moves nothing
+            figure.set_layout_engine("none")
     return figure
+
+
+def _area(page: Figure | SubFigure, spec: FigureSpec) -> Area:
+    return Area(page, spec.width_mm, spec.height_mm or 0.0)
 
 
 def _rows(
@@ -74,49 +87,27 @@ def gallery(
     """Tiles in a grid, bordered by the colour of their cluster, one scale bar on the first."""
     spec = spec or FigureSpec()
     chosen = _rows(session, rows, rule, most, seed)
-    columns = _columns(len(chosen))
-    deep = max(1, math.ceil(len(chosen) / columns))
+    grid = tiles.grid(len(chosen), spec.width_mm - 2 * EDGE_MM, None)
+    spec = spec.with_height(grid.height_mm + 2 * EDGE_MM)
     return _page(
-        spec.with_height(spec.width_mm * deep / columns),
-        lambda page: _draw_gallery(page, session, chosen, columns),
+        spec,
+        lambda page: _draw_gallery(_area(page, spec), session, chosen, EDGE_MM),
+        placed=True,
     )
 
 
-def _columns(count: int) -> int:
-    return max(1, math.ceil(math.sqrt(count * 1.6)))
-
-
-def _fill(count: int, width: float, height: float) -> int:
-    """Columns that make ``count`` square tiles largest in a panel."""
-    return max(
-        range(1, max(1, count) + 1),
-        key=lambda c: min(width / c, height / math.ceil(max(1, count) / c)),
-    )
-
-
-def _draw_gallery(
-    page: Figure | SubFigure, session: Session, rows: np.ndarray, columns: int
-) -> None:
-    if not len(rows):
-        page.text(0.5, 0.5, "no tiles", ha="center", va="center")
+def _draw_gallery(area: Area, session: Session, rows: np.ndarray, top: float) -> None:
+    if not len(rows) or not session.store.has_images:
+        area.say("the store holds no images" if len(rows) else "no tiles")
         return
-    if not session.store.has_images:
-        page.text(0.5, 0.5, "the store holds no images", ha="center", va="center")
-        return
-    grid = page.subplots(math.ceil(len(rows) / columns), columns, squeeze=False).ravel()
+    grid = tiles.grid(len(rows), area.width_mm - 2 * EDGE_MM, area.height_mm - top - EDGE_MM)
     images = session.store.images(rows)
-    for i, axes in enumerate(grid):
-        if i >= len(rows):
-            axes.set_axis_off()
-            continue
-        panels.show_tile(axes, images[i])
-        panels.frame(axes, _edge(session, int(rows[i])))
+    for i, (x, y) in enumerate(grid.spots):
+        axes = area.axes(EDGE_MM + x, top + y, grid.cell_mm, grid.cell_mm)
+        tiles.show_tile(axes, images[i])
+        tiles.frame(axes, _edge(session, int(rows[i])))
         if i == 0:
-            panels.scale_bar(
-                axes,
-                images.shape[-2] if images.shape[-1] == 3 else images.shape[-1],
-                _mpp(session, rows[0]),
-            )
+            tiles.scale_bar(axes, images[i], _mpp(session, int(rows[0])))
 
 
 def _edge(session: Session, row: int) -> str | None:
@@ -129,7 +120,7 @@ def _edge(session: Session, row: int) -> str | None:
 
 def _mpp(session: Session, row: int) -> float:
     table = session.store.tiles
-    return float(table["mpp"].iloc[int(row)]) if "mpp" in table else math.nan
+    return float(table["mpp"].iloc[row]) if "mpp" in table else float("nan")
 
 
 def maps(
@@ -141,64 +132,82 @@ def maps(
     rule: str = "representative",
     most: int = DEFAULT_TILES,
     seed: int = 0,
-    opacity: float = 0.6,
+    opacity: float = 0.75,
 ) -> Figure:
-    """Activation maps over their tiles on one shared scale, with its colour bar."""
+    """Each tile beside its map over the tile in grey, all on one scale with its colour bar.
+
+    Raises
+    ------
+    NeedsActivations, NeedsModel
+        The store or the session lacks what the method needs.
+    """
     spec = spec or FigureSpec()
     chosen = _rows(session, rows, rule, most, seed)
-    columns = _columns(len(chosen))
-    deep = max(1, math.ceil(len(chosen) / columns))
+    across = 2 if session.store.has_images else 1
+    room = spec.width_mm - 2 * EDGE_MM - _bar_room(spec)
+    grid = tiles.grid(len(chosen), room, None, across=across)
+    spec = spec.with_height(grid.height_mm + 2 * EDGE_MM)
     return _page(
-        spec.with_height(0.9 * spec.width_mm * deep / columns),
-        lambda page: _draw_maps(page, session, chosen, columns, map_spec, opacity),
+        spec,
+        lambda page: _draw_maps(
+            _area(page, spec), session, chosen, map_spec, opacity, EDGE_MM, _bar_room(spec)
+        ),
+        placed=True,
     )
 
 
+def _bar_room(spec: FigureSpec) -> float:
+    """Millimetres right of a grid of maps for the colour bar, its numbers and its title."""
+    return BAR_GAP_MM + BAR_MM + BAR_LINES * spec.font_pt * PT_MM
+
+
 def _draw_maps(
-    page: Figure | SubFigure,
+    area: Area,
     session: Session,
     rows: np.ndarray,
-    columns: int,
     map_spec: MapSpec | None,
     opacity: float,
+    top: float,
+    bar_room: float,
 ) -> None:
     from matplotlib.cm import ScalarMappable
 
     if not len(rows):
-        page.text(0.5, 0.5, "no tiles", ha="center", va="center")
+        area.say("no tiles")
         return
     result = session.maps(rows, map_spec)
-    norm = panels.map_norm(result)
-    grid = page.subplots(math.ceil(len(rows) / columns), columns, squeeze=False)
+    norm = tiles.map_norm(result)
     images = session.store.images(rows) if session.store.has_images else None
-    for i, axes in enumerate(grid.ravel()):
-        if i >= len(rows):
-            axes.set_axis_off()
-            continue
+    room = area.width_mm - 2 * EDGE_MM - bar_room
+    across = 1 if images is None else 2
+    grid = tiles.grid(len(rows), room, area.height_mm - top - EDGE_MM, across=across)
+    cell = grid.cell_mm
+    for i, (x, y) in enumerate(grid.spots):
+        left = EDGE_MM + x
         image = None if images is None else images[i]
-        panels.overlay(axes, image, result.values[i], norm, signed=result.signed, opacity=opacity)
-        if i == 0 and image is not None:
-            panels.scale_bar(
-                axes,
-                image.shape[-2] if image.shape[-1] == 3 else image.shape[-1],
-                _mpp(session, rows[0]),
-            )
-    name = panels.SIGNED if result.signed else panels.UNSIGNED
-    page.colorbar(
-        ScalarMappable(norm, name),
-        ax=list(grid.ravel()),
-        label=result.title,
-        fraction=0.03,
-        pad=0.01,
-    )
+        if image is not None:
+            axes = area.axes(left, top + y, cell, cell)
+            tiles.show_tile(axes, image)
+            if i == 0:
+                tiles.scale_bar(axes, image, _mpp(session, int(rows[0])))
+            left += cell + tiles.PAIR_MM
+        axes = area.axes(left, top + y, cell, cell)
+        tiles.overlay(axes, image, result.values[i], norm, signed=result.signed, opacity=opacity)
+    # at most 60 mm: a longer bar says no more
+    high = min(grid.height_mm, 60.0)
+    axes = area.axes(EDGE_MM + grid.width_mm + BAR_GAP_MM, top, BAR_MM, high)
+    mappable = ScalarMappable(norm, tiles.color_map(result))
+    bar = area.page.colorbar(mappable, cax=axes, label=result.title)
+    bar.outline.set_visible(False)
 
 
 def clusters(session: Session, spec: FigureSpec | None = None) -> Figure:
     """Composition of the selection against the rest."""
     spec = spec or FigureSpec(width_mm=89)
-    k = len(session.clustering.names) if session.clustering is not None else 1
+    # two lines of text a cluster, and four for the axis and the legend
+    line = 1.3 * spec.font_pt * PT_MM
     return _page(
-        spec.with_height(20 + 6.5 * k),
+        spec.with_height(line * (4 + 2 * max(1, len(session.composition())))),
         lambda page: panels.draw_composition(page.subplots(), session),
     )
 
@@ -206,7 +215,10 @@ def clusters(session: Session, spec: FigureSpec | None = None) -> Figure:
 def summary(session: Session, spec: FigureSpec | None = None) -> Figure:
     """The summary of the selection as text."""
     spec = spec or FigureSpec(width_mm=89)
-    return _page(spec.with_height(35), lambda page: panels.draw_summary(page.subplots(), session))
+    # letters are half as wide as high, on average a little more
+    lines = panels.summary_lines(session, int(spec.width_mm / (0.56 * spec.font_pt * PT_MM)))
+    spec = spec.with_height(1.4 * spec.font_pt * PT_MM * (len(lines) + 1))
+    return _page(spec, lambda page: panels.draw_summary(page.subplots(), lines))
 
 
 def explorer(
@@ -219,34 +231,35 @@ def explorer(
     rule: str = "representative",
     most: int = DEFAULT_TILES,
     seed: int = 0,
-    opacity: float = 0.6,
+    opacity: float = 0.75,
 ) -> Figure:
-    """Panels a (scatter), b (maps over tiles) and c (composition) on one page."""
+    """Panels a (scatter), b (maps over tiles) and c (composition) on one page.
+
+    Panel b holds the tiles alone where the layer has no maps.
+    """
     spec = spec or FigureSpec()
     chosen = _rows(session, rows, rule, most, seed)
-
-    page_spec = spec.with_height(0.62 * spec.width_mm)
-    # the right panel is 46 % of the page, less the colour bar
-    columns = _fill(len(chosen), 0.38 * page_spec.width_mm, page_spec.height_mm or 1.0)
+    whole = spec.with_height(0.62 * spec.width_mm)
+    share = (1.0, 1.05)
+    right_mm = whole.width_mm * share[1] / sum(share)
+    top = 1.4 * spec.font_pt * PT_MM
 
     def draw(page: Figure) -> None:
-        left, right = page.subfigures(1, 2, squeeze=False, width_ratios=(1.15, 1.0))[0]
-        top, bottom = left.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1.0))[:, 0]
-        panels.draw_scatter(top.subplots(), session, color_by=color_by)
-        panels.draw_composition(bottom.subplots(), session)
+        left, right = page.subfigures(1, 2, squeeze=False, width_ratios=share, wspace=0)[0]
+        upper, lower = left.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1.0))[:, 0]
+        # panel c names the colours of the clusters
+        panels.draw_scatter(
+            upper.subplots(), session, color_by=color_by, legend=color_by != "cluster"
+        )
+        panels.draw_composition(lower.subplots(), session)
+        area = _area(right, replace(whole, width_mm=right_mm))
         if session.store.layers[session.layer].has_maps:
-            _draw_maps(right, session, chosen, columns, map_spec, opacity)
+            _draw_maps(area, session, chosen, map_spec, opacity, top, _bar_room(spec))
         else:
-            _draw_gallery(right, session, chosen, columns)
-        for letter, part in (("a", top), ("b", right), ("c", bottom)):
+            _draw_gallery(area, session, chosen, top)
+        for letter, part in (("a", upper), ("b", right), ("c", lower)):
             part.text(
-                0.005,
-                0.995,
-                letter,
-                fontweight="bold",
-                fontsize=spec.font_pt + 2,
-                va="top",
-                ha="left",
-            )
+                0.005, 0.995, letter, fontweight="bold", fontsize=spec.font_pt + 1, va="top", ha="left"
+            )  # fmt: skip
 
-    return _page(page_spec, draw)
+    return _page(whole, draw)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from widgetkit.figures.tiles import UNSIGNED
 from widgetkit.palette import NONE_COLOUR, colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Normalize
 
-    from widgetkit.session import MapResult, Session
+    from widgetkit.session import Session
 
 #: Above this many points the scatter is rasterised: a vector file would not open.
 RASTER_ABOVE = 2000
-#: Colour maps safe for the colour-blind: one for unsigned maps, one centred on zero.
-UNSIGNED, SIGNED = "viridis", "RdBu_r"
+#: A numeric column with more values than this gets a colour bar, not a legend.
+NUMBERS_ABOVE = 12
+#: Columns whose values may be names of people or of their files: a figure numbers them.
+IDENTIFYING = ("patient", "source", "slide", "id")
 
 
 def categories(values: Any) -> tuple[np.ndarray, list[str]]:
@@ -51,9 +54,12 @@ def colouring(
             f"No column {color_by!r} to colour by. {near(color_by, ['cluster', *map(str, table)])}"
         )
     column = table[color_by]
-    if column.dtype.kind in "fiu" and column.nunique() > 12:
+    hidden = color_by in IDENTIFYING
+    if column.dtype.kind in "fiu" and column.nunique() > NUMBERS_ABOVE and not hidden:
         return None, [], [], column.to_numpy(dtype=float)
     codes, names = categories(column)
+    if hidden:
+        names = [f"{color_by} {i + 1}" for i in range(len(names))]
     return codes, names, [colour(i) for i in range(len(names))], None
 
 
@@ -63,8 +69,8 @@ def draw_scatter(
     """The embedding; tiles outside a selection are pale. Axes have no units: distances are ranks at best."""
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"{_method(session)} 1")
-    axes.set_ylabel(f"{_method(session)} 2")
+    axes.set_xlabel(f"{_method(session)} 1", loc="left")
+    axes.set_ylabel(f"{_method(session)} 2", loc="bottom")
     projection = session.projection
     if projection is None or not len(projection.xy):
         axes.text(0.5, 0.5, "no projection", ha="center", va="center", transform=axes.transAxes)
@@ -90,9 +96,14 @@ def draw_scatter(
 
     codes, names, colours, numbers = colouring(session, color_by)
     if numbers is not None:
-        drawn = dots(chosen, numbers[chosen], 2, cmap=UNSIGNED)
+        known = np.isfinite(numbers)
+        # one scale whatever is selected
+        ends = {"vmin": numbers[known].min(), "vmax": numbers[known].max()}
+        drawn = dots(chosen & known, numbers[chosen & known], 2, cmap=UNSIGNED, **ends)
+        dots(chosen & ~known, NONE_COLOUR, 2)
         if legend:
-            axes.figure.colorbar(drawn, ax=axes, label=color_by, fraction=0.04, pad=0.02)
+            bar = axes.figure.colorbar(drawn, ax=axes, label=color_by, fraction=0.04, pad=0.02)
+            bar.outline.set_visible(False)
     else:
         assert codes is not None
         table = np.array([*colours, NONE_COLOUR])
@@ -113,7 +124,9 @@ def _legend(
     counts = np.bincount(codes[codes >= 0], minlength=len(names))
     order = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
     for i in sorted(order[:most]):
-        axes.scatter([], [], s=12, color=colours[i], label=f"{names[i]} ({counts[i]:,})")
+        # matplotlib leaves out labels that begin with an underscore
+        name = f"\u200b{names[i]}" if names[i].startswith("_") else names[i]
+        axes.scatter([], [], s=12, color=colours[i], label=f"{name} ({counts[i]:,})")
     if (codes < 0).any():
         axes.scatter([], [], s=12, color=NONE_COLOUR, label=f"none ({int((codes < 0).sum()):,})")
     if len(order) > most:
@@ -127,136 +140,76 @@ def _legend(
     )
 
 
-def show_tile(axes: Axes, image: np.ndarray) -> None:
-    """One tile, grey or RGB, without ticks; of a volume the middle slice."""
-    if image.ndim == 4 or (image.ndim == 3 and image.shape[-1] not in (3, 4)):
-        image = image[len(image) // 2]
-    axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    frame(axes)
+def pale(shade: str, keep: float = 0.35) -> str:
+    """A colour mixed with white: ``keep`` of it stays."""
+    from matplotlib.colors import to_hex, to_rgb
 
-
-def frame(axes: Axes, edge: str | None = None) -> None:
-    """No ticks; a thin border, coloured by cluster where one is given."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(edge is not None)
-        spine.set_color(edge or "none")
-        spine.set_linewidth(1.2)
-
-
-def scale_bar(axes: Axes, width_px: int, mpp: float) -> None:
-    """A bar of a round number of micrometres, at most 40 % of the tile; nothing where mpp is unknown."""
-    if not (np.isfinite(mpp) and mpp > 0):
-        return
-    length = round_length(0.4 * width_px * mpp)
-    pixels = length / mpp
-    right, bottom = 0.95 * width_px, 0.93 * width_px
-    label = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} \N{MICRO SIGN}m"
-    axes.plot(
-        [right - pixels, right], [bottom, bottom], color="white", lw=2.4, solid_capstyle="butt"
-    )
-    axes.plot(
-        [right - pixels, right], [bottom, bottom], color="black", lw=1.2, solid_capstyle="butt"
-    )
-    text = axes.text(
-        right - pixels / 2, bottom - 0.03 * width_px, label, ha="center", va="bottom", color="black"
-    )
-    from matplotlib.patheffects import withStroke
-
-    text.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
-
-
-def round_length(most: float) -> float:
-    """The largest of 1, 2, 5 times a power of ten that is at most ``most``.
-
-    >>> [round_length(x) for x in (0.9, 7.0, 51.2, 200.0)]
-    [0.5, 5.0, 50.0, 200.0]
-    """
-    power = 10.0 ** np.floor(np.log10(most))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= most * (1 + 1e-9)))
-
-
-def map_norm(result: MapResult) -> Normalize:
-    """One scale for all maps of a result; centred on zero where they are signed."""
-    from matplotlib.colors import Normalize
-
-    low, high = float(result.vmin), float(result.vmax)
-    if result.signed:
-        high = max(abs(low), abs(high))
-        low = -high
-    if not high > low:
-        high = low + 1.0
-    return Normalize(low, high, clip=True)
-
-
-def overlay(
-    axes: Axes,
-    image: np.ndarray | None,
-    values: np.ndarray,
-    norm: Normalize,
-    *,
-    signed: bool,
-    opacity: float,
-) -> None:
-    """A map over its tile. Opacity grows with the value, so that what is not marked stays visible."""
-    import matplotlib as mpl
-
-    from widgetkit.explain import upsample
-
-    if values.ndim == 3:
-        values = values[len(values) // 2]
-    if image is None:
-        shape = tuple(8 * s for s in values.shape)
-    else:
-        flat = image.ndim == 2 or (image.shape[-1] in (3, 4) and image.ndim == 3)
-        show_tile(axes, image)
-        shape = image.shape[:2] if flat else image.shape[1:3]
-    fine = upsample(values[None].astype(np.float32), shape)[0]
-    unit = np.asarray(norm(fine), dtype=float)
-    rgba = mpl.colormaps[SIGNED if signed else UNSIGNED](unit)
-    strength = np.abs(2 * unit - 1) if signed else unit
-    rgba[..., 3] = 1.0 if image is None else opacity * np.sqrt(strength)
-    axes.imshow(rgba, interpolation="nearest")
-    frame(axes)
+    red, green, blue = (1 - keep * (1 - c) for c in to_rgb(shade))
+    return str(to_hex((red, green, blue)))
 
 
 def draw_composition(axes: Axes, session: Session) -> None:
-    """Share of every cluster in the selection, beside its share in the rest, in percent."""
+    """Share of every cluster in the selection, beside its share in the rest, in percent.
+
+    Of a selection, the enrichment stands at the bars: how many times the rest's share, with its
+    95 % interval. While nothing is selected there is one bar a cluster, of all tiles.
+    """
+    from matplotlib.patches import Patch
+
     table = session.composition()
     if not len(table):
         axes.text(0.5, 0.5, "no clusters", ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
-    names = [str(n) for n in table["cluster"]]
-    colours = [colour(int(c)) for c in table["color"]]
-    where = np.arange(len(names))
-    inside, outside = (
-        100 * table["share_in"].to_numpy(float),
-        100 * table["share_out"].to_numpy(float),
-    )
-    axes.barh(where - 0.2, np.nan_to_num(inside), 0.38, color=colours, label="selection")
-    axes.barh(where + 0.2, np.nan_to_num(outside), 0.38, color="#C8C8C8", label="rest")
-    axes.set_yticks(where, names)
+    chosen = session.selection.count
+    shades = [colour(int(c)) for c in table["color"]]
+    where = np.arange(len(table))
+    inside, outside = _percent(table["share_in"]), _percent(table["share_out"])
+    compared = 0 < chosen < len(session.store)
+    if compared:
+        axes.barh(where - 0.2, inside, 0.38, color=shades)
+        axes.barh(where + 0.2, outside, 0.38, color=[pale(s) for s in shades])
+        longest = float(max(inside.max(), outside.max()))
+        for y, row in zip(where, table.to_dict("records"), strict=True):
+            ratio, low, high = (2 ** float(row[c]) for c in ("enrichment", "low", "high"))
+            words = f"\N{MULTIPLICATION SIGN}{ratio:.2g} ({low:.2g}\N{EN DASH}{high:.2g})"
+            end = max(inside[y], outside[y]) + 0.02 * longest
+            axes.text(end, float(y), words, va="center", color="#505050")
+        axes.set_xlim(0, 1.35 * longest)
+        handles = [Patch(color="#505050"), Patch(color=pale("#505050"))]
+        axes.legend(
+            handles, ["selection", "rest"], frameon=False, ncols=2, loc="lower right",
+            bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, handlelength=1.0, columnspacing=1.0,
+        )  # fmt: skip
+    else:
+        axes.barh(where, inside if chosen else outside, 0.7, color=shades)
+    axes.set_yticks(where, list(map(str, table["cluster"])))
+    axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlabel("share of tiles (%)")
-    axes.legend(frameon=False, loc="lower right")
 
 
-def draw_summary(axes: Axes, session: Session) -> None:
-    """The summary as lines of text; warnings in dark red."""
+def _percent(shares: Any) -> np.ndarray:
+    percent: np.ndarray = np.nan_to_num(100 * np.asarray(shares, dtype=float))
+    return percent
+
+
+def summary_lines(session: Session, columns: int) -> list[tuple[str, str]]:
+    """Lines of text of at most ``columns`` characters, and their colours; no source is named."""
+    found = session.summary()
+    lines: list[tuple[str, str]] = []
+    alert = "#8B0000" if found.severity == "red" else "#7A5200"
+    for sentence in found.sentences:
+        shade = alert if sentence in found.warnings else "black"
+        if found.top_source is not None:  # it may be a file name that names a patient
+            sentence = sentence.replace(f" ({found.top_source[0]})", "")
+        lines += [(part, shade) for part in textwrap.wrap(sentence, max(10, columns))]
+    return lines
+
+
+def draw_summary(axes: Axes, lines: list[tuple[str, str]]) -> None:
+    """Lines of :func:`summary_lines`; warnings in dark red."""
     axes.set_axis_off()
-    summary = session.summary()
-    lines = [
-        (f"{summary.n:,} of {summary.total:,} tiles", "black"),
-        (f"{summary.slides:,} slides", "black"),
-    ]
-    if summary.patients is not None:
-        lines.append((f"{summary.patients:,} patients", "black"))
-    if summary.trust is not None and np.isfinite(summary.trust):
-        lines.append((f"neighbours kept by the map: {summary.trust:.2f}", "black"))
-    lines += [(text, "#8B0000") for text in summary.warnings]
     for i, (text, shade) in enumerate(lines):
-        axes.text(
-            0.0, 1.0 - i * 0.14, text, va="top", color=shade, transform=axes.transAxes, wrap=True
-        )
+        at = 1.0 - i / max(1, len(lines))
+        axes.text(0.0, at, text, va="top", color=shade, transform=axes.transAxes)
