@@ -84,7 +84,7 @@ def from_slide(
     size : int
         Side of a tile in pixels as read.
     mpp : float or None
-        Micrometres a pixel as read. The finest level that is not coarser is resampled to it; a
+        Micrometres a pixel as read. The coarsest level that is fine enough is resampled to it; a
         level within 1 % of it is read as it is (the column ``mpp`` tells the truth). None reads
         level 0, whatever its resolution.
     stride : int, optional
@@ -315,10 +315,11 @@ class Slides:
                 f"Slide {name!r} cannot be read at x={corner[0]}, y={corner[1]}, level {level}: "
                 f"{error}. The file may be truncated."
             ) from error
-        if region.getextrema()[3] == (255, 255):
+        alpha = region.getchannel("A")
+        if alpha.getextrema() == (255, 255):
             return Image.Image.convert(region, "RGB")
         white = Image.new("RGB", region.size, (255, 255, 255))
-        white.paste(region, mask=region.getchannel("A"))
+        white.paste(region, mask=alpha)
         return white
 
 
