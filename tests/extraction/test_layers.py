@@ -52,6 +52,7 @@ def test_wrong_name_lists_near_ones_and_the_way_to_all(cnn):
         resolve(cnn, [])
 
 
+@pytest.mark.filterwarnings("ignore:.*jit.trace:DeprecationWarning")
 def test_not_a_model_and_torchscript_say_what_to_do(cnn):
     with pytest.raises(InvalidInput, match="checkpoint"):
         wk.layers(cnn.state_dict())
