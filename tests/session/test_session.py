@@ -373,6 +373,41 @@ def test_mean_weights_over_positions_equal_the_slow_definition(session: Session)
     assert_allclose(clustering.weights, expected, rtol=1e-4, atol=1e-5)  # type: ignore[arg-type]
 
 
+def test_weights_of_a_large_store_are_those_of_mean_activations(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from widgetkit.session import grouping
+
+    exact = Session(make(60))
+    exact.cluster("nmf", 3)
+    monkeypatch.setattr(grouping, "EVERY_POSITION", 0)
+    pooled = Session(make(60))
+    pooled.cluster("nmf", 3)
+    one, two = exact.clustering, pooled.clustering
+    assert one is not None
+    assert two is not None
+    assert one.params["weights"] == "mean over positions"
+    assert two.params["weights"] == "of the mean activation"
+    assert_array_equal(one.labels, two.labels)
+    assert_allclose(one.weights, two.weights, atol=0.15)  # type: ignore[arg-type]
+
+
+def test_representatives_equal_the_slow_definition(session: Session) -> None:
+    session.cluster("kmeans", 3)
+    labels = session.clustering.labels  # type: ignore[union-attr]
+    embeddings = session.store.embeddings(session.layer).astype(float)
+    queues = {}
+    for i in range(3):
+        members = np.flatnonzero(labels == i)
+        far = np.linalg.norm(embeddings[members] - embeddings[members].mean(axis=0), axis=1)
+        queues[i] = members[np.argsort(far)].tolist()
+    expected = []
+    for turn in range(N):
+        for i in sorted(queues, key=lambda i: (-len(queues[i]), queues[i][0])):
+            expected += queues[i][turn : turn + 1]
+    assert session.ranked("representative")[0].tolist() == expected
+
+
 def test_signed_activations_go_to_kmeans_or_are_shifted(make: Make) -> None:
     session = Session(make(N, signed=True))
     assert session.clustering is not None

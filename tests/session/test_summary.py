@@ -69,3 +69,16 @@ def test_tables_without_columns_and_without_rows() -> None:
     empty = summarise(TABLE.iloc[:0], Selection.none(0), np.empty(0, np.float32))
     assert empty.sentences == ("The store has no tiles.",)
     assert (empty.slides, empty.top_source, empty.trust) == (0, None, None)
+
+
+def test_missing_values_of_every_kind_are_one_class() -> None:
+    for missing in (None, float("nan"), pd.NA):
+        table = TABLE.assign(label=pd.Series(["a", missing] * 5, dtype=object))
+        assert summarise(table, Selection.none(10)).classes == (("(none)", 5), ("a", 5))
+    whole = TABLE.assign(label=pd.Series([1, None] * 5, dtype="Int64"))
+    assert summarise(whole, Selection.none(10)).classes == (("(none)", 5), ("1", 5))
+
+
+def test_a_table_that_names_no_source_is_one_source() -> None:
+    found = summarise(TABLE[["label"]], Selection.all(10))
+    assert (found.slides, found.warnings) == (1, ())

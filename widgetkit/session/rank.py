@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Rule = Literal["representative", "score", "random", "first"]
 RULES: tuple[str, ...] = get_args(Rule)
 
+_BLOCK = 4096
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -80,12 +82,10 @@ def _representative(
 ) -> tuple[Rows, str]:
     """Nearest to the mean of their group, the groups in turn (largest first)."""
     labels = np.zeros(len(rows), dtype=np.int32) if clustering is None else clustering.labels[rows]
-    groups: list[Rows] = []
-    for i in np.unique(labels):
-        members = rows[labels == i]
-        vectors = embeddings[members].astype(np.float64)
-        distance = np.linalg.norm(vectors - vectors.mean(axis=0), axis=1)
-        groups.append(members[np.lexsort((members, distance))])
+    _, group_of = np.unique(labels, return_inverse=True)
+    distance = _from_mean(embeddings, rows, group_of)
+    order = np.lexsort((rows, distance, group_of))
+    groups = np.split(rows[order], np.cumsum(np.bincount(group_of))[:-1])
     groups.sort(key=lambda g: (-len(g), int(g[0])))
     turn = np.concatenate([np.arange(len(g)) for g in groups])
     group = np.concatenate([np.full(len(g), i) for i, g in enumerate(groups)])
@@ -94,6 +94,22 @@ def _representative(
     what = "their mean activation" if len(groups) == 1 else "the mean activation of their cluster"
     turns = "" if len(groups) == 1 else f", {len(groups)} clusters in turn"
     return chosen, f"{most} of {len(rows)} {of}, nearest first to {what}{turns}."
+
+
+def _from_mean(
+    embeddings: npt.NDArray[np.float32], rows: Rows, group: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """(m,) squared distance of each row's embedding from the mean of its group, block by block."""
+    k, sums = int(group.max()) + 1, np.zeros((int(group.max()) + 1, embeddings.shape[1]))
+    for at in range(0, len(rows), _BLOCK):
+        member = (group[at : at + _BLOCK] == np.arange(k)[:, None]).astype(np.float32)
+        sums += member @ embeddings[rows[at : at + _BLOCK]]
+    means = (sums / np.bincount(group)[:, None]).astype(np.float32)
+    distance = np.empty(len(rows))
+    for at in range(0, len(rows), _BLOCK):
+        off = embeddings[rows[at : at + _BLOCK]] - means[group[at : at + _BLOCK]]
+        distance[at : at + _BLOCK] = np.einsum("mc,mc->m", off, off)
+    return distance
 
 
 def _score(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from widgetkit.session.selection import Selection
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 #: A selection with this share from one slide shows the slide as much as the tissue.
 RED, YELLOW = 0.8, 0.5
@@ -30,7 +28,8 @@ class Summary:
     total : int
         Tiles in the store.
     slides : int
-        Slides the described tiles come from (column ``slide``, else ``source``).
+        Slides the described tiles come from (column ``slide``, else ``source``; without
+        either all count as one).
     patients : int or None
         Patients; None without a column ``patient``.
     classes : tuple of (str, int)
@@ -61,12 +60,10 @@ class Summary:
         """The summary in words, stable for tests; warnings last."""
         if not self.total:
             return ("The store has no tiles.",)
-        head = f"{self.n} of {self.total} tiles selected" if self.n else "No tile is selected; all"
-        lines = [
-            f"{head}."
-            if self.n
-            else f"No tile is selected; {_count(self.total, 'tile')} in the store."
-        ]
+        if self.n:
+            lines = [f"{self.n} of {self.total} tiles selected."]
+        else:
+            lines = [f"No tile is selected; {_count(self.total, 'tile')} in the store."]
         origin = f"From {_count(self.slides, 'slide')}"
         if self.patients is not None:
             origin += f" of {_count(self.patients, 'patient')}"
@@ -98,10 +95,11 @@ def summarise(
     """
     n, total = selection.count, selection.n
     mask = selection.mask if n else np.ones(total, dtype=bool)
-    slide = "slide" if "slide" in table.columns else "source"
-    names, counts = _values(table[slide], mask) if total else ([], np.empty(0, dtype=np.int64))
+    slide = next((name for name in ("slide", "source") if name in table.columns), None)
+    origin = pd.Series("", index=table.index, dtype=object) if slide is None else table[slide]
+    names, counts = _values(origin, mask)
     top = (names[0], float(counts[0] / counts.sum())) if len(names) else None
-    everywhere = int(table[slide].nunique(dropna=False)) if total else 0
+    everywhere = int(origin.nunique(dropna=False))
     patients = int(table["patient"][mask].nunique()) if "patient" in table.columns else None
     classes: tuple[tuple[str, int], ...] = ()
     if "label" in table.columns and total:
@@ -151,14 +149,12 @@ def _values(
     column: pd.Series[Any], mask: npt.NDArray[np.bool_]
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Values as text with their counts, most frequent first, ties by name."""
-    chosen = column[mask]
-    if not len(chosen):
-        return [], np.empty(0, dtype=np.int64)
-    given = chosen.to_numpy(dtype=object)
-    texts = [str(v) if here else "(none)" for v, here in zip(given, chosen.notna(), strict=True)]
-    names, counts = np.unique(np.array(texts, dtype=object), return_counts=True)
-    order = np.argsort(-counts, kind="stable")  # names come sorted
-    return [str(names[i]) for i in order], counts[order].astype(np.int64)
+    counts: dict[str, int] = {}
+    for value, count in column[mask].value_counts(dropna=False).items():
+        text = "(none)" if pd.isna(value) else str(value)
+        counts[text] = counts.get(text, 0) + int(count)
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    return names, np.array([counts[name] for name in names], dtype=np.int64)
 
 
 def _count(number: int, what: str) -> str:
