@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { MOST_VERTICES, type Bounds, type Point } from "../src/shared/codec.ts";
 import { rgb, table, VIRIDIS } from "../src/shared/colormaps.ts";
-import { doubleArea, inside, simplify } from "../src/shared/geometry.ts";
+import { inside, simplify, sweep } from "../src/shared/geometry.ts";
 import { CATEGORICAL } from "../src/shared/palette.ts";
 import { lightness, parseColour } from "../src/shared/theme.ts";
 import { codesToClip, fit, pan, toData, toPixel, zoom } from "../src/scatter/camera.ts";
@@ -158,7 +158,8 @@ test("a noisy scribble still ends below the cap", () => {
   const path: Point[] = Array.from({ length: 3000 }, () => [random() * 600, random() * 400]);
   const thin = simplify(path, 0.5, MOST_VERTICES);
   assert.ok(thin.length <= MOST_VERTICES && thin.length >= 2);
-  assert.equal(doubleArea([[0, 0], [5, 5], [9, 9]]), 0);
+  assert.equal(sweep([[0, 0], [5, 5], [9, 9]]), 0);
+  assert.ok(sweep([[0, 0], [9, 9], [9, 0], [0, 9]]) > 1, "a figure eight is no line");
 });
 
 test("keys mean what the help says, and leave the page its own", () => {

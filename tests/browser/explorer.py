@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from tests.browser.conftest import Open
 from tests.browser.lab import Notebook
-from tests.browser.views import ScatterView, View
+from tests.browser.views import PATIENCE_MS, ScatterView, View
 
 #: Four clusters by k-means, of which the store has kept the result.
 EXPLORER = """
@@ -62,8 +64,11 @@ class ExplorerPage:
         for view in (self.scatter, self.gallery, self.maps):
             view.at_revision(revision)
 
-    def changed(self, before: int) -> None:
-        """Until the session's selection is not that of revision ``before`` any more, everywhere."""
+    @contextmanager
+    def gesture(self) -> Iterator[None]:
+        """What the hand does inside changes the selection: wait until every view shows it."""
+        before = self.revision
+        yield
         self.scatter.until("(e, r) => Number(e.dataset.revision) !== r", before)
         self.settled()
 
@@ -77,6 +82,20 @@ class ExplorerPage:
         rows: list[int] = thumbs.evaluate_all("all => all.map(e => Number(e.dataset.row))")
         return rows
 
+    def thumb(self, place: int) -> Any:
+        """The thumbnail at a place of the order."""
+        return self.gallery.root.locator(f".wk-thumb[data-index='{place}']")
+
+    def legend(self) -> list[str]:
+        """Names in the scatter's legend."""
+        names: list[str] = self.scatter.root.locator(".wk-item-name").all_inner_texts()
+        return names
+
+    def errors(self) -> list[str]:
+        """Words in the error strips that are seen."""
+        strips = self.page.locator(".wk-error:visible")
+        return [text for text in strips.all_inner_texts() if text.strip()]
+
     def bars(self) -> list[list[float]]:
         """Lengths of the bars that plotly draws: of the selection, of the rest."""
         found: list[list[float]] = self.page.evaluate(_CHART, [".js-plotly-plot", self.number])
@@ -85,3 +104,12 @@ class ExplorerPage:
     def summary_text(self) -> str:
         panel = self.page.locator(".wk-panel .wk-panel").first
         return " ".join(panel.inner_text().split())
+
+    def until_bars_are_not(self, old: list[list[float]]) -> None:
+        """plotly draws on its own time."""
+        self.page.wait_for_function(
+            "([s, n, old]) => JSON.stringify(document.querySelectorAll(s)[n].data"
+            ".map(t => Array.from(t.x))) !== JSON.stringify(old)",
+            arg=[".js-plotly-plot", self.number, old],
+            timeout=PATIENCE_MS,
+        )

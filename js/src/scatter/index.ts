@@ -12,7 +12,7 @@ import {
 } from "../shared/codec.ts";
 import type { Rgb } from "../shared/colormaps.ts";
 import { grouped, node, debounce, ownKeys, perFrame } from "../shared/dom.ts";
-import { doubleArea, simplify } from "../shared/geometry.ts";
+import { simplify, sweep } from "../shared/geometry.ts";
 import { surface } from "../shared/gl.ts";
 import { onChange, save, send, type Mode, type RenderProps } from "../shared/model.ts";
 import { prefersReducedMotion } from "../shared/theme.ts";
@@ -233,6 +233,7 @@ function render(props: RenderProps): () => void {
   // -- drawing ---------------------------------------------------------------------------
   const shared = surface(() => {
     clearTimeout(lostTimer);
+    if (shared?.alive) givenUp = false; // it came back, if late
     if (shared && !shared.alive) {
       lostTimer = setTimeout(() => {
         givenUp = !shared.alive;
@@ -362,7 +363,7 @@ function render(props: RenderProps): () => void {
       send(model, { kind: "box", mode: how, box });
     } else {
       const path = simplify(ended.path, LASSO_TOLERANCE_PX, MOST_VERTICES);
-      if (path.length < 3 || Math.abs(doubleArea(path)) < 1) return;
+      if (path.length < 3 || sweep(path) < 1) return;
       const { box, data: buffer } = encodePolygon(path.map(data));
       send(model, { kind: "lasso", mode: how, box }, [buffer]);
     }

@@ -54,11 +54,16 @@ export function simplify(points: readonly Point[], tolerance: number, most: numb
   return out;
 }
 
-/** Twice the signed area: 0 for a line or a dot. */
-export function doubleArea(polygon: readonly Point[]): number {
+/**
+ * Twice the area that the line sweeps, seen from its first vertex: 0 only for a line or a dot.
+ * The enclosed area would not do: the loops of a figure eight cancel each other.
+ */
+export function sweep(path: readonly Point[]): number {
   let sum = 0;
-  for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
-    sum += polygon[j]![0] * polygon[i]![1] - polygon[i]![0] * polygon[j]![1];
+  for (let i = 1; i + 1 < path.length; i++) {
+    const [ax, ay] = [path[i]![0] - path[0]![0], path[i]![1] - path[0]![1]];
+    const [bx, by] = [path[i + 1]![0] - path[0]![0], path[i + 1]![1] - path[0]![1]];
+    sum += Math.abs(ax * by - bx * ay);
   }
   return sum;
 }
