@@ -41,6 +41,7 @@ class _Backend:
     fetch: Callable[[Any], Floats]
     clamp: Callable[[Any], Any]
     """Negative values to 0, in place."""
+    double: Callable[[Any], Any]
 
 
 def choose_backend(name: BackendName) -> Literal["numpy", "torch"]:
@@ -67,6 +68,7 @@ def _backend(name: BackendName) -> _Backend:
             load=np.ascontiguousarray,
             fetch=np.asarray,
             clamp=lambda x: np.maximum(x, 0, out=x),
+            double=lambda x: x.astype(np.float64),
         )
     import torch
 
@@ -78,7 +80,13 @@ def _backend(name: BackendName) -> _Backend:
             array = array.copy()
         return torch.from_numpy(array).to(device)
 
-    return _Backend("torch", load, fetch=lambda x: x.cpu().numpy(), clamp=lambda x: x.clamp_(min=0))
+    return _Backend(
+        "torch",
+        load,
+        fetch=lambda x: x.cpu().numpy(),
+        clamp=lambda x: x.clamp_(min=0),
+        double=lambda x: x.double(),
+    )
 
 
 def hals(
@@ -107,6 +115,7 @@ def hals(
     -------
     HalsResult
         ``errors`` never rises: an iteration that rounding made worse is undone and ends the run.
+        They come from the gram matrices; in float32 those below about 0.001 are rounding.
     """
     use = _backend(backend)
     data, norm2 = use.load(X), float(np.vdot(X, X))
@@ -122,9 +131,9 @@ def hals(
         _sweep(weights, factors @ data.T, own, use)
         products, gram = weights @ data, weights @ weights.T
         _sweep(factors, products, gram, use)
-        inner = float((factors * products).sum())
         own = factors @ factors.T
-        outer = float((own * gram).sum())
+        inner = float((use.double(factors) * use.double(products)).sum())
+        outer = float((use.double(own) * use.double(gram)).sum())
         error2 = max(norm2 - 2 * inner + outer, 0.0)
         if error2 > best2:
             break

@@ -74,14 +74,15 @@ class NMF(Estimator):
 
     Attributes
     ----------
-    components_ : (k, C) float32 or float64 -- ((k, 2 C) with ``nonnegative="split"``)
+    components_ : (k, C) float32 or float64, (k, 2 C) with ``nonnegative="split"``
         The factors ``H``.
     reconstruction_err_ : float
         ``||X - W H||_F`` over ``n_rows_`` rows, after the rule for negative values was applied.
     relative_err_ : float
         The same divided by ``||X||_F``; 0 when ``X`` is 0.
     errors_ : tuple of float
-        Relative error after each iteration over the rows learned from; never rises.
+        Relative error after each iteration over the rows learned from; never rises. In float32
+        values below about 0.001 are rounding.
     n_iter_ : int
         Iterations over these rows.
     n_rows_, n_rows_learned_ : int

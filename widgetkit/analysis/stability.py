@@ -146,15 +146,17 @@ def bootstrap_stability(
 
 
 def _runner(fit: Fit | Any) -> Fit:
+    """``fit`` itself, or what fits copies of an estimator."""
     if not hasattr(fit, "get_params"):
         run: Fit = fit
         return run
+    estimator: Any = fit
 
     def run_estimator(X: Floats, seed: int) -> npt.ArrayLike:
-        params = {**fit.get_params(deep=False), "random_state": seed}
-        fitted = type(fit)(**params).fit(X)
-        result: npt.ArrayLike = getattr(fitted, "components_", None)
-        return fitted.labels_ if result is None else result
+        params = {**estimator.get_params(deep=False), "random_state": seed}
+        fitted = type(estimator)(**params).fit(X)
+        found = fitted.components_ if hasattr(fitted, "components_") else fitted.labels_
+        return np.asarray(found)
 
     return run_estimator
 
