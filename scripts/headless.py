@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
 REPO = Path(__file__).resolve().parent.parent
 PEAK = (
@@ -36,9 +37,13 @@ def main() -> None:
         notebook, timeout=600, kernel_name="python3", store_widget_state=False,
         resources={"metadata": {"path": str(output)}},
     )  # fmt: skip
-    client.execute()
-    peak = int(notebook.cells.pop().outputs[0]["text"])
     written = output / options.notebook.name
+    try:
+        client.execute()
+    except CellExecutionError:
+        nbformat.write(notebook, written)  # to look at what went wrong
+        raise
+    peak = int(notebook.cells.pop().outputs[0]["text"])
     nbformat.write(notebook, written)
     print(f"Executed {options.notebook.name}: {len(notebook.cells)} cells, kernel peak {peak} MB.")
     for path in sorted(output.iterdir()):
