@@ -582,9 +582,15 @@ def test_rules_of_the_gallery(session: Session) -> None:
 
 
 def test_every_rule_gives_every_tile_once(session: Session) -> None:
-    for rule in ("representative", "score", "random", "first"):
+    for rule in ("representative", "score", "quantile", "medoid", "random", "first"):
         assert sorted(session.ranked(rule)[0]) == list(range(N))
-        assert len(session.ranked(rule, 4)[0]) == 4
+        rows, sentence = session.ranked(rule, 4)
+        assert len(rows) == 4
+        assert "4" in sentence
+        assert len(session.ranked(rule, 0)[0]) == 0
+    rows, sentence = session.ranked("one_per_slide")
+    assert sorted(session.store.tiles["slide"].iloc[rows]) == ["alpha", "beta", "gamma"]
+    assert sentence.startswith("The tile with the largest weight of each source")
 
 
 def test_summary_of_a_selection(session: Session) -> None:

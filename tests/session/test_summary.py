@@ -34,12 +34,12 @@ def test_one_slide_that_dominates_is_red_at_four_fifths() -> None:
     found = summarise(TABLE, Selection.from_rows(10, [4, 5, 6, 7, 8]))
     assert found.severity == "red"
     assert found.warnings == (
-        "80% of the selected tiles come from one slide (a): what they share may be the slide "
+        "80% of the selected tiles come from one slide: what they share may be the slide "
         "(stain, scanner), not the tissue.",
     )
     found = summarise(TABLE, Selection.from_rows(10, [5, 6, 7, 8, 9]))
     assert found.severity == "yellow"
-    assert found.warnings == ("60% of the selected tiles come from one slide (a).",)
+    assert found.warnings == ("60% of the selected tiles come from one slide.",)
 
 
 def test_one_patient_is_red() -> None:

@@ -15,7 +15,7 @@ from widgetkit.session.selection import Selection
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
 
-Rule = Literal["representative", "score", "random", "first"]
+Rule = Literal["representative", "score", "quantile", "one_per_slide", "medoid", "random", "first"]
 RULES: tuple[str, ...] = get_args(Rule)
 
 _BLOCK = 4096
@@ -39,10 +39,11 @@ def ranked(
 
     Parameters
     ----------
-    rule : "representative", "score", "random" or "first"
+    rule : "representative", "score", "quantile", "one_per_slide", "medoid", "random" or "first"
         representative: nearest to the mean embedding of each cluster, one cluster after the
-        other in turn. score: how much of the map's target a tile holds. random: seeded.
-        first: store order.
+        other in turn. score: how much of the map's target a tile holds. quantile: evenly spread
+        over the ranks of the score. one_per_slide: the best score of each slide. medoid: least
+        mean distance to all others. random: seeded. first: store order.
     count : int, optional
         At most so many; None means all.
 
@@ -66,11 +67,49 @@ def ranked(
     if rule == "random":
         drawn = np.random.default_rng(seed).permutation(rows)[:most]
         return drawn, f"{most} of {len(rows)} {of}, drawn at random (seed {seed})."
+    if rule == "representative":
+        return _representative(rows, of, most, clustering, embeddings)
+    score, what = (
+        (np.zeros(selection.n), "")
+        if rule == "medoid"
+        else _score(store, clustering, spec, layer, embeddings)
+    )
     if rule == "score":
-        score, what = _score(store, clustering, spec, layer, embeddings)
         order = np.lexsort((rows, -score[rows]))
         return rows[order][:most], f"{most} of {len(rows)} {of} with the highest {what}."
-    return _representative(rows, of, most, clustering, embeddings)
+    if not most:
+        return rows[:0].copy(), "There are no tiles."
+    return _by_analysis(store, rows, score, what, embeddings, rule, most)
+
+
+def _by_analysis(
+    store: ActivationStore,
+    rows: Rows,
+    score: npt.NDArray[np.float64],
+    what: str,
+    embeddings: npt.NDArray[np.float32],
+    rule: str,
+    most: int,
+) -> tuple[Rows, str]:
+    """The rules of ``analysis.representatives``; its "weight" is the score, named in brackets."""
+    from widgetkit import analysis
+
+    table = store.tiles
+    slide = next((name for name in ("slide", "source") if name in table.columns), None)
+    if rule == "one_per_slide" and slide is None:
+        raise InvalidInput("The table of tiles names no slide. Use another rule.")
+    found = analysis.representatives(
+        score,
+        rule="one_per_source" if rule == "one_per_slide" else rule,  # type: ignore[arg-type]
+        count=most,
+        rows=rows,
+        embeddings=embeddings if rule == "medoid" else None,
+        sources=table[slide].astype(str).to_numpy(dtype=object)
+        if rule == "one_per_slide"
+        else None,
+    )
+    note = f" (Weight: {what}.)" if what else ""
+    return np.asarray(found.rows, dtype=np.int64), found.sentence + note
 
 
 def _representative(

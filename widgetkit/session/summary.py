@@ -125,13 +125,14 @@ def _judge(
     warnings: list[str] = []
     severity: Literal["none", "yellow", "red"] = "none"
     if n and top is not None and everywhere > 1 and top[1] >= YELLOW and n > 1:
+        # Without its name, which may identify a patient: warnings are drawn into figures.
         severity = "red" if top[1] >= RED else "yellow"
         tail = (
             ": what they share may be the slide (stain, scanner), not the tissue."
             if severity == "red"
             else "."
         )
-        warnings.append(f"{top[1]:.0%} of the selected tiles come from one slide ({top[0]}){tail}")
+        warnings.append(f"{top[1]:.0%} of the selected tiles come from one slide{tail}")
     if n > 1 and patients == 1 and int(table["patient"].nunique()) > 1:
         severity = "red"
         warnings.append("All selected tiles come from one patient.")
@@ -150,8 +151,9 @@ def _values(
 ) -> tuple[list[str], npt.NDArray[np.int64]]:
     """Values as text with their counts, most frequent first, ties by name."""
     counts: dict[str, int] = {}
-    for value, count in column[mask].value_counts(dropna=False).items():
-        text = "(none)" if pd.isna(value) else str(value)
+    found = column[mask].value_counts(dropna=False)
+    for value, missing, count in zip(found.index, found.index.isna(), found, strict=True):
+        text = "(none)" if missing else str(value)
         counts[text] = counts.get(text, 0) + int(count)
     names = sorted(counts, key=lambda name: (-counts[name], name))
     return names, np.array([counts[name] for name in names], dtype=np.int64)
