@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from widgetkit.errors import InvalidInput, StoreCorrupt
+from widgetkit.store.pool import in_threads
 
 Pixels = NDArray[np.uint8]
 
@@ -18,6 +18,8 @@ _FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("JPEG", {"quality": 90, "subsampling": 0}),
     "webp": ("WEBP", {"quality": 90, "method": 4}),
 }
+# Pictures a thread takes at once: a thumbnail alone is too little work.
+_TOGETHER = 16
 # Of an encoded picture, 8192 x 8192: a few kB can unpack to any size, so there must be a limit.
 MOST_ENCODED_PIXELS = 2**26
 # What each format can hold in one direction; a volume is kept as a tall picture of its slices.
@@ -114,15 +116,20 @@ def thumbnails(images: Pixels, size: int) -> Pixels:
     filter_ = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
     top, left = (size - box[1]) // 2, (size - box[0]) // 2
     result = np.zeros((len(slices), size, size, *slices.shape[3:]), np.uint8)
-    for target, pixels in zip(result, slices, strict=True):
-        small = Image.fromarray(np.ascontiguousarray(pixels)).resize(box, filter_, reducing_gap=3.0)
-        target[top : top + box[1], left : left + box[0]] = np.asarray(small)
+
+    def shrink(start: int) -> None:
+        for row in range(start, min(start + _TOGETHER, len(slices))):
+            picture = Image.fromarray(np.ascontiguousarray(slices[row]))
+            small = np.asarray(picture.resize(box, filter_, reducing_gap=3.0))
+            result[row, top : top + box[1], left : left + box[0]] = small
+
+    in_threads(shrink, range(0, len(slices), _TOGETHER))
     return result
 
 
-def pack(blobs: Iterable[bytes]) -> tuple[bytes, NDArray[np.int64]]:
-    """Blobs one after another, and ``(m + 1,)`` offsets of their ends."""
-    blobs = list(blobs)
+def pack(images: Pixels, encoding: str) -> tuple[bytes, NDArray[np.int64]]:
+    """The encoded pictures one after another, and the ``(m + 1,)`` offsets between them."""
+    blobs = in_threads(lambda row: encode(images[row], encoding), range(len(images)))
     offsets = np.zeros(len(blobs) + 1, np.int64)
     np.cumsum([len(blob) for blob in blobs], out=offsets[1:])
     return b"".join(blobs), offsets

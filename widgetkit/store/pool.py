@@ -1,4 +1,5 @@
-"""Threads for reading: many small reads in flight are what a cold disk answers quickly."""
+"""Threads for reading, where many requests in flight are what a cold disk answers quickly, and for
+work on pictures and numbers that leaves the interpreter free."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ def _executor() -> ThreadPoolExecutor:
     global _pool, _pid
     with _lock:
         if _pool is None or _pid != os.getpid():  # threads do not survive a fork
-            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="widgetkit-read")
+            _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="widgetkit-store")
             _pid = os.getpid()
         return _pool
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from widgetkit.store.pool import in_threads
+
 _CHUNK_BYTES = 2**21  # of float64; stays in the cache
 
 
@@ -47,15 +49,18 @@ def of_maps(values: NDArray[np.float16]) -> SegmentStatistics | None:
     high = keys.max(axis=0).reshape(channels, cells).max(axis=1)
     if (high > 0x7BFF).any() or (low < -0x7C00).any():
         return None
-    embeddings = np.empty((m, channels), np.float32)
-    total = np.zeros(channels)
+    sums = np.empty((m, channels))
     step = max(1, _CHUNK_BYTES // (8 * channels * cells))
-    for start in range(0, m, step):
+
+    def add_up(start: int) -> None:
         part = values[start : start + step].reshape(-1, channels, cells).astype(np.float64)
-        sums = part.sum(axis=2)
-        embeddings[start : start + step] = sums / cells
-        for row in sums:  # row by row: the result may not depend on the step
-            total += row
+        part.sum(axis=2, out=sums[start : start + step])
+
+    in_threads(add_up, range(0, m, step))
+    total = np.zeros(channels)
+    for row in sums:  # one after the other: the result may not depend on how they were cut
+        total += row
+    embeddings = (sums / cells).astype(np.float32)
     return SegmentStatistics(embeddings, np.stack([_floats(low), _floats(high), total]))
 
 

@@ -276,8 +276,7 @@ class StoreWriter:
         if pixels is not None and self._plan.image_encoding == "raw":
             keep(files, segment_path("images", index), pixels)
         elif pixels is not None:
-            encoding = self._plan.image_encoding
-            data, offsets = pictures.pack(pictures.encode(image, encoding) for image in pixels)
+            data, offsets = pictures.pack(pixels, self._plan.image_encoding)
             path = segment_path("images", index, "bin")
             files.append(write_bytes(self._root, path, data, sync=False))
             keep(files, segment_path("images", index, "offsets.npy"), offsets)
