@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Tiles of a figure when the caller names none.
 DEFAULT_TILES = 12
 #: Right of a grid of maps: gap, bar; its numbers and its title in lines of text.
-BAR_GAP_MM, BAR_MM, BAR_LINES = 1.5, 2.5, 4.2
+BAR_GAP_MM, BAR_MM, BAR_LINES = 1.5, 2.5, 3.8
 PT_MM = MM_PER_INCH / 72
 
 

@@ -171,11 +171,11 @@ def draw_composition(axes: Axes, session: Session) -> None:
         axes.barh(where + 0.2, outside, 0.38, color=[pale(s) for s in shades])
         longest = float(max(inside.max(), outside.max()))
         for y, row in zip(where, table.to_dict("records"), strict=True):
-            ratio, low, high = (2 ** float(row[c]) for c in ("enrichment", "low", "high"))
-            words = f"\N{MULTIPLICATION SIGN}{ratio:.2g} ({low:.2g}\N{EN DASH}{high:.2g})"
+            ratio, low, high = (times(float(row[c])) for c in ("enrichment", "low", "high"))
+            words = f"\N{MULTIPLICATION SIGN}{ratio} ({low} to {high})"
             end = max(inside[y], outside[y]) + 0.02 * longest
             axes.text(end, float(y), words, va="center", color="#505050")
-        axes.set_xlim(0, 1.35 * longest)
+        axes.set_xlim(0, 1.02 * longest)
         handles = [Patch(color="#505050"), Patch(color=pale("#505050"))]
         axes.legend(
             handles, ["selection", "rest"], frameon=False, ncols=2, loc="lower right",
@@ -187,6 +187,20 @@ def draw_composition(axes: Axes, session: Session) -> None:
     axes.tick_params(axis="y", length=0)
     axes.invert_yaxis()
     axes.set_xlabel("share of tiles (%)")
+
+
+def times(enrichment: float) -> str:
+    """``log2`` of a ratio as the ratio, with no more digits than it deserves.
+
+    >>> [times(x) for x in (0.0, 2.5, -3.0, 9.0, -9.0)]
+    ['1.0', '5.7', '0.12', '>100', '<0.01']
+    """
+    ratio = 2.0**enrichment
+    if ratio > 100:
+        return ">100"
+    if ratio < 0.01:
+        return "<0.01"
+    return f"{ratio:.2f}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
 def _percent(shares: Any) -> np.ndarray:

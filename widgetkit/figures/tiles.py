@@ -151,7 +151,7 @@ def scale_bar(axes: Axes, image: np.ndarray, mpp: float) -> None:
     """A bar of a round number of micrometres, at most 40 % of the tile; nothing where mpp is unknown."""
     if not (np.isfinite(mpp) and mpp > 0):
         return
-    from matplotlib.patheffects import withStroke
+    from matplotlib.patheffects import Stroke
 
     height, width = flat(image).shape[:2]
     length = round_length(0.4 * width * mpp)
@@ -161,9 +161,12 @@ def scale_bar(axes: Axes, image: np.ndarray, mpp: float) -> None:
     ends = [right - pixels, right]
     axes.plot(ends, [bottom, bottom], color="white", lw=2.8, solid_capstyle="projecting")
     axes.plot(ends, [bottom, bottom], color="black", lw=1.4, solid_capstyle="butt", gid="scale-bar")
-    # from the right end: on a small tile the words are longer than the bar
-    text = axes.text(right, bottom - 0.03 * height, label, ha="right", va="bottom", color="black")
-    text.set_path_effects([withStroke(linewidth=1.5, foreground="white")])
+    # From the right end: on a small tile the words are longer than the bar. The halo is a text of
+    # its own, because a text with an effect is written as outlines.
+    for effects in ([Stroke(linewidth=1.5, foreground="white")], None):
+        axes.text(
+            right, bottom - 0.03 * height, label, ha="right", va="bottom", path_effects=effects
+        )
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
 
