@@ -143,9 +143,8 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 def test_every_view_describes_itself() -> None:
-    from widgetkit.widgets.base import View
-
     from widgetkit import widgets
+    from widgetkit.widgets.base import View
 
     views = [getattr(widgets, name) for name in widgets.__all__ if name != "explore"]
     views = [view for view in views if isinstance(view, type)]
