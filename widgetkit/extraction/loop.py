@@ -69,6 +69,8 @@ class Loop:
         self._cuda = device.type == "cuda"
         self._segment: _Segment | None = None
         self._at = slice(0, 0)  # where in the segment the running batch goes
+        self._free: list[_Segment] = []  # written; their memory serves again
+        self._input_memory: torch.Tensor | None = None
         self.halvings = 0
         if self._cuda:
             self._stream_in = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -172,12 +174,21 @@ class Loop:
         return batch, self._input(moved), shown
 
     def _input(self, raw: torch.Tensor) -> torch.Tensor:
-        return self._prepared.preprocess.finish(raw).to(self._prepared.dtype)
+        preprocess = self._prepared.preprocess
+        if self._cuda:  # there the allocator keeps memory, and two batches are under way
+            return preprocess.finish(raw).to(self._prepared.dtype)
+        if self._input_memory is None:
+            grey_to_colour = preprocess.channels == 3 and raw.shape[-1] != 3
+            self._input_memory = torch.empty(raw.numel() * (3 if grey_to_colour else 1))
+        return preprocess.finish(raw, into=self._input_memory).to(self._prepared.dtype)
 
     # -- through -------------------------------------------------------------------------
     def _begin(self, index: int) -> _Segment:
         plan = self._prepared.plan
         rows = plan.rows(index)
+        if self._free and len(self._free[-1].rows) == len(rows):
+            used = self._free.pop()
+            return _Segment(index, rows, used.activations, used.images, used.outputs)
 
         def empty(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
             return torch.empty((len(rows), *shape), dtype=dtype, pin_memory=self._cuda)
@@ -263,6 +274,7 @@ class Loop:
             images=segment.images,
             outputs=None if segment.outputs is None else segment.outputs.numpy(),
         )
+        self._free.append(segment)
 
 
 def _check(segment: _Segment, layer: str, low: float, high: float) -> None:

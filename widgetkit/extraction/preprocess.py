@@ -125,8 +125,17 @@ class Preprocess:
             images = np.array(images, order="C")
         return torch.from_numpy(images)
 
-    def finish(self, images: Tensor) -> Tensor:
-        """Channels first, scaled, normalised and resized, on the device the images are on."""
+    def finish(self, images: Tensor, *, into: Tensor | None = None) -> Tensor:
+        """Channels first, scaled, normalised and resized, on the device the images are on.
+
+        Parameters
+        ----------
+        images : tensor
+            From :meth:`load`.
+        into : float32 tensor, optional
+            Memory to use, flat, at least as large as the result before resizing. The result lies
+            in it. Touching 20 MB of fresh memory for every batch costs a CPU 1 % of a forward pass.
+        """
         from widgetkit.extraction._torch import torch
 
         colour = images.ndim >= 4 and images.shape[-1] == 3
@@ -148,7 +157,11 @@ class Preprocess:
         mean = np.broadcast_to(np.asarray(self.mean, np.float64), channels)
         factor = torch.tensor(np.tile(1.0 / (self.scale * std), width), dtype=torch.float32)
         offset = torch.tensor(np.tile(-mean / std, width), dtype=torch.float32)
-        rows = x.reshape(*outer, width * channels).to(torch.float32, copy=True)
+        rows = x.reshape(*outer, width * channels)
+        if into is None or into.numel() < rows.numel():
+            rows = rows.to(torch.float32, copy=True)
+        else:
+            rows = into[: rows.numel()].view(rows.shape).copy_(rows)
         torch.addcmul(offset.to(x.device), rows, factor.to(x.device), out=rows)
         return self._resized(rows.view(*outer, width, channels).movedim(-1, 1))
 
