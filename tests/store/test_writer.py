@@ -372,6 +372,12 @@ def test_a_disk_that_fills_up_in_the_middle_is_resumable(tmp_path: Path) -> None
     assert folder_bytes(tmp_path / "a.wk") == folder_bytes(tmp_path / "whole.wk")
 
 
+def test_a_folder_that_cannot_be_made_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StoreError, match="cannot be written to: Not a directory"):
+        StoreWriter.open(tmp_path / "file" / "a.wk", plan=Content().plan)
+
+
 class TestLock:
     def test_a_second_writer_is_told_who_writes(self, tmp_path: Path) -> None:
         content = Content()

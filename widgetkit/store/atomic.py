@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from widgetkit.errors import StoreCorrupt, StoreError
+from widgetkit.errors import StoreCorrupt, StoreError, WidgetkitError
 from widgetkit.store import npy
 from widgetkit.store.pool import in_threads
 
@@ -92,6 +92,18 @@ def storing(what: str) -> Iterator[None]:
                 "is lost: free some space and run the same call again, it resumes."
             ) from error
         raise
+
+
+@contextmanager
+def reporting(folder: Path) -> Iterator[None]:
+    """:func:`storing`, and any other refusal of the system as a :class:`StoreError` too."""
+    try:
+        with storing(str(folder)):
+            yield
+    except WidgetkitError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be written to: {error.strerror or error}.") from error
 
 
 @contextmanager

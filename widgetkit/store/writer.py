@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from widgetkit.errors import (
@@ -24,7 +25,7 @@ from widgetkit.store import images as pictures
 from widgetkit.store.atomic import (
     FileRecord,
     remove_temporary,
-    storing,
+    reporting,
     write_array,
     write_bytes,
 )
@@ -32,8 +33,9 @@ from widgetkit.store.commit import commit, write_tiles
 from widgetkit.store.lock import Lock
 from widgetkit.store.manifest import segment_path
 from widgetkit.store.manifest_reader import read_manifest
-from widgetkit.store.plan import Plan, differences
+from widgetkit.store.plan import LayerPlan, Plan, differences
 from widgetkit.store.sidecar import Sidecar, plan_digest, read_plan, write_plan
+from widgetkit.store.statistics import SegmentStatistics
 
 if TYPE_CHECKING:
     from widgetkit.store.store import ActivationStore
@@ -99,7 +101,7 @@ class StoreWriter:
             pictures.check_encodable(plan.image_shape, plan.image_encoding)
         if root.exists() and not root.is_dir():
             raise StoreExists(f"{root} is a file; a store is a folder. Choose another path.")
-        with storing(str(root)):
+        with reporting(root):
             root.mkdir(parents=True, exist_ok=True)
             names = {entry.name for entry in root.iterdir() if not entry.name.endswith(".tmp")}
             if names - _OURS and not names & {paths.MANIFEST, paths.WRITING}:
@@ -111,7 +113,7 @@ class StoreWriter:
             lock.take()
         writer = cls(root, plan, record, lock)
         try:
-            with storing(str(root)):
+            with reporting(root):
                 writer._prepare(overwrite)
         except BaseException:
             lock.release()
@@ -258,6 +260,16 @@ class StoreWriter:
         pixels = checked.images(self._plan, images, rows)
         logits = checked.outputs(self._plan, outputs, rows)
 
+        with reporting(self._root):
+            self._write(index, values, pixels, logits)
+
+    def _write(
+        self,
+        index: int,
+        values: Mapping[LayerPlan, tuple[NDArray[np.generic], SegmentStatistics]],
+        pixels: pictures.Pixels | None,
+        logits: NDArray[np.float32] | None,
+    ) -> None:
         # From here to the end the segment does not count. None of this is forced to the disk now,
         # which would hold up the model: commit compares checksums, and syncs before the manifest.
         Sidecar.remove(self._root, index)
@@ -327,7 +339,7 @@ class StoreWriter:
                     f"{len(missing)} of {self._plan.segments} segments of {self._root} are not "
                     f"written yet: {shown}."
                 )
-            with storing(str(self._root)):
+            with reporting(self._root):
                 commit(self._root, self._plan, self._record, self._written, head or {}, info or {})
             self._committed = True
             self._remove_parts()
