@@ -255,12 +255,7 @@ def _with_model(source: SessionLike, model: Any) -> SessionLike:
     if not hasattr(model, "activations_and_gradients"):
         from widgetkit.extraction import ModelContext
 
-        model = ModelContext(
-            model,
-            preprocess=store.manifest.preprocess or None,
-            layer=store.default_layer,
-            class_names=store.class_names,
-        )
+        model = ModelContext.for_store(model, store)
     return Session(store, model=model)
 
 
