@@ -265,11 +265,11 @@ def test_without_a_pixel_size_there_is_no_scale_bar(mpp: float) -> None:
 def test_signed_maps_share_one_symmetric_scale(session_of: SessionOf) -> None:
     session = session_of("signed")
     session.select_cluster(0)
-    result = session.maps([0, 1], MapSpec("cam"))
+    result = session.maps([0, 1], MapSpec("selection"))
     assert result.signed
     norm = tiles.map_norm(result)
     assert norm.vmin == -norm.vmax and norm(0.0) == 0.5
-    figure = draw("maps", session, map_spec=MapSpec("cam"))
+    figure = draw("maps", session, map_spec=MapSpec("selection"))
     bars = [axes for axes in figure.axes if axes.get_ylabel() == result.title]
     assert len(bars) == 1
     low, high = bars[0].get_ylim()

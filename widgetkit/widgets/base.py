@@ -190,9 +190,11 @@ class View(Drawn, anywidget.AnyWidget):
     # -- end ---------------------------------------------------------------------------
     def close(self) -> None:
         """Stop following the session and leave the page. The session lives on."""
-        for unsubscribe in self._unsubscribe:
+        # ipywidgets closes a view whose constructor raised, too
+        followed = getattr(self, "_unsubscribe", [])
+        for unsubscribe in followed:
             unsubscribe()
-        self._unsubscribe.clear()
+        followed.clear()
         super().close()
 
 

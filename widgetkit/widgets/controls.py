@@ -128,9 +128,9 @@ def guarded(
     else is logged with its traceback as well.
     """
 
-    def run(*arguments: Any) -> None:
+    def run(*arguments: Any, **options: Any) -> None:
         try:
-            action(*arguments)
+            action(*arguments, **options)
         except Exception as error:
             strip.show(error)
             if not isinstance(error, WidgetkitError):
@@ -144,19 +144,30 @@ def guarded(
     return run
 
 
+class ActionButton(widgets.Button):  # type: ignore[misc]
+    """A button with one action, whose errors are not swallowed: see :func:`guarded`."""
+
+    def __init__(self, action: Callable[[], object], **traits: Any) -> None:
+        super().__init__(**traits)
+        self._action = action
+
+    def click(self) -> None:
+        """Do what a click does (ipywidgets calls this at a real one)."""
+        self._action()
+
+
 def button(
     text: str, tip: str, action: Callable[..., None], *, icon: str = "", style: str = ""
-) -> Any:
+) -> ActionButton:
     """A button with a tooltip that screen readers get as well."""
-    made = widgets.Button(
+    return ActionButton(
+        action,
         description=text,
         tooltip=tip,
         icon=icon,
         button_style=style,
         layout=widgets.Layout(width="auto"),
     )
-    made.on_click(lambda _: action())
-    return made
 
 
 def choice(

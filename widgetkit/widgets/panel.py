@@ -77,9 +77,11 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
 
     def close(self) -> None:
         """Stop following the session and leave the page, with all parts. The session lives on."""
-        for unsubscribe in self._unsubscribe:
+        # ipywidgets closes a view whose constructor raised, too
+        followed = getattr(self, "_unsubscribe", [])
+        for unsubscribe in followed:
             unsubscribe()
-        self._unsubscribe.clear()
+        followed.clear()
         for child in self.children:
             close_whole(child)
         super().close()

@@ -126,10 +126,11 @@ class PlotlyScatter(Panel):
         self._drawn = sample(found.codes, self._most, seed=self.session.seed)
         traces = self._traces(np.asarray(projection.xy, dtype=np.float32), found)
         figure = charts.figure_widget(traces, self._layout(found, view))
-        # plotly tells every trace of each gesture: one of them is enough to hear of it
-        first = figure.data[0]
-        first.on_selection(lambda _, __, selector: self._lassoed(selector))
-        first.on_deselect(lambda *_: self.guard(self.session.clear)())
+        # plotly tells every trace of each gesture, after marking its own points: the last one hears
+        # of it when nothing is left that would overwrite what is shown then.
+        last = figure.data[-1]
+        last.on_selection(lambda _, __, selector: self._lassoed(selector))
+        last.on_deselect(lambda *_: self.guard(self.session.clear)())
         for trace, rows in zip(figure.data, self._groups, strict=True):
             trace.on_click(lambda _, points, __, rows=rows: self._clicked(rows, points))
         self._replace(figure)
