@@ -257,7 +257,7 @@ class NMF(Estimator):
         weights *= weights.dtype.type(scale)
         squares, total, counted = squares * scale**2, total * scale**2, len(learned)
         if all_weights and sampled:
-            weights, squares, total = self._pass(values, rule, factors, cancel)
+            weights, squares, total = _weigh(values, Solver(factors), cancel, rule)
             counted = n
 
         # nothing of self is touched before this line: a cancelled fit changes nothing
@@ -341,7 +341,7 @@ class NMF(Estimator):
         self._check_fitted()
         values = as_matrix(X)
         self._check_features(X, values)
-        return self._pass(values, self._rule, self.components_, cancel, errors=False)[0]
+        return _weigh(values, Solver(self.components_), cancel, self._rule)[0]
 
     def transform_batches(
         self, batches: Iterable[npt.ArrayLike], *, cancel: Cancel | None = None
@@ -351,7 +351,7 @@ class NMF(Estimator):
         for batch in batches:
             values = as_matrix(batch, least=0)
             self._check_features(batch, values)
-            yield self._pass(values, self._rule, self.components_, cancel, errors=False)[0]
+            yield _weigh(values, Solver(self.components_), cancel, self._rule)[0]
 
     def inverse_transform(self, W: npt.ArrayLike) -> Floats:
         """(n, k) weights back to (n, C) activations, shift and split undone."""
@@ -368,40 +368,25 @@ class NMF(Estimator):
         self._check_fitted()
         return np.array([f"nmf{i}" for i in range(len(self.components_))], dtype=object)
 
-    def _pass(
-        self,
-        values: Floats,
-        rule: NonNegative,
-        factors: Floats,
-        cancel: Cancel | None,
-        *,
-        errors: bool = True,
-    ) -> tuple[Floats, float, float]:
-        """One pass over all rows: weights, squared error, squared norm."""
-        solver = Solver(factors)
-        weights = np.empty((len(values), solver.k), working(values[:0]).dtype)
-        squares = total = 0.0
-        for start in range(0, len(values), solver.block):
-            checkpoint(cancel)
-            stop = start + solver.block
-            block = rule.apply(working(values[start:stop]), first_row=start)
-            weights[start:stop], products = solver(block)
-            if errors:
-                part, size = _squares(block, weights[start:stop], products, solver)
-                squares, total = squares + part, total + size
-        return weights, squares, total
 
+def _weigh(
+    values: Floats, solver: Solver, cancel: Cancel | None, rule: NonNegative | None = None
+) -> tuple[Floats, float, float]:
+    """One pass, block by block: exact weights, squared error and squared norm.
 
-def _weigh(X: Floats, solver: Solver, cancel: Cancel | None) -> tuple[Floats, float, float]:
-    """Exact weights, squared error and squared norm of rows that are ready."""
-    weights = np.empty((len(X), solver.k), X.dtype)
+    Without a rule the rows are ready as they are.
+    """
+    weights = np.empty((len(values), solver.k), working(values[:0]).dtype)
     squares = total = 0.0
-    for start in range(0, len(X), solver.block):
+    for start in range(0, len(values), solver.block):
         checkpoint(cancel)
-        block = X[start : start + solver.block]
-        weights[start : start + solver.block], products = solver(block)
-        part, size = _squares(block, weights[start : start + solver.block], products, solver)
-        squares, total = squares + part, total + size
+        block = working(values[start : start + solver.block])
+        if rule is not None:
+            block = rule.apply(block, first_row=start)
+        part, products = solver(block)
+        weights[start : start + solver.block] = part
+        rest, size = _squares(block, part, products, solver)
+        squares, total = squares + rest, total + size
     return weights, squares, total
 
 
