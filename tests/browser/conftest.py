@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.browser.lab import Lab, Notebook, chromium, find_chromium
+from tests.browser.explorer import ExplorerPage
+from tests.browser.lab import Lab, Notebook, Open, chromium, find_chromium
+from tests.browser.views import Sockets
 from tests.stores import make_store
 
 REPO = Path(__file__).resolve().parent.parent.parent
-
-Open = Callable[..., Notebook]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -89,13 +89,6 @@ def open_notebook(browser: Any, lab: Lab, request: pytest.FixtureRequest) -> Ite
         yield start
 
 
-@pytest.fixture(scope="module")
-def open_shared(browser: Any, lab: Lab, request: pytest.FixtureRequest) -> Iterator[Open]:
-    """``open_notebook`` for notebooks that the tests of a module share."""
-    with notebooks(browser, lab, Path(request.node.name).stem) as start:
-        yield start
-
-
 @pytest.fixture(scope="session")
 def planted_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small store of four planted kinds, with projection and clusters in it.
@@ -117,3 +110,25 @@ def planted_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shots(tmp_path: Path) -> Path:
     """Where screenshots go: WIDGETKIT_SHOTS, to look at them, or the test's own folder."""
     return Path(os.environ.get("WIDGETKIT_SHOTS", tmp_path))
+
+
+@pytest.fixture(scope="session")
+def shared_explorer(browser: Any, lab: Lab, planted_store: Path) -> Iterator[ExplorerPage]:
+    """One Explorer over the planted store for all tests that leave it usable."""
+    with notebooks(browser, lab, "explorer") as start:
+        sockets: list[Sockets] = []
+        opened = ExplorerPage.open(
+            start, planted_store, before=lambda page: sockets.append(Sockets(page))
+        )
+        opened.sockets = sockets[0]
+        yield opened
+
+
+@pytest.fixture
+def ex(shared_explorer: ExplorerPage) -> Iterator[ExplorerPage]:
+    """The shared Explorer as it was opened; at the end no error may be seen or written."""
+    shared_explorer.fresh()
+    shared_explorer.notebook.console.clear()
+    yield shared_explorer
+    assert shared_explorer.errors() == []
+    assert shared_explorer.notebook.page_errors() == []

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from tests.browser.conftest import Open
-from tests.browser.lab import Notebook
-from tests.browser.views import PATIENCE_MS, ScatterView, View
+from tests.browser.lab import Notebook, Open
+from tests.browser.views import PATIENCE_MS, ScatterView, Sockets, View
 
 #: Four clusters by k-means, of which the store has kept the result.
 EXPLORER = """
@@ -18,13 +17,26 @@ session = wk.Session(wk.open({store!r}))
 session.cluster("kmeans", k=4)
 session.wait()
 ex = wk.explore(session)
+BEGUN = session.state()
 ex
+""".strip()
+FRESH = """
+ex.session.restore(BEGUN)
+ex.scatter.set_trait("tool", "lasso")
+ex.scatter.set_trait("mode", "replace")
+ex.scatter.color_by = "cluster"
+ex.scatter._camera = []
+ex.gallery._picked = b""
+for name in ("brush", "size", "count", "mode", "opacity", "threshold", "palette", "own_scale"):
+    ex.maps.set_trait(name, ex.maps.traits()[name].default())
 """.strip()
 _CHART = "([s, n]) => document.querySelectorAll(s)[n].data.map(t => Array.from(t.x))"
 
 
 class ExplorerPage:
     """Reads the page; what it should say is asked from the kernel (``ex`` there)."""
+
+    sockets: Sockets
 
     def __init__(self, notebook: Notebook, number: int = 0, name: str = "ex") -> None:
         self.notebook = notebook
@@ -34,6 +46,7 @@ class ExplorerPage:
         self.scatter = ScatterView(notebook, number, python=f"{name}.scatter")
         self.gallery = View(notebook, "gallery", number)
         self.maps = View(notebook, "maps", number)
+        self.panel = self.page.locator(".wk-panel:not(.wk-panel .wk-panel)").nth(number)
         self.chart = self.page.locator(".js-plotly-plot").nth(number)
         self.n = int(notebook.value(f"len({name}.session.store)"))
         for view in (self.scatter, self.gallery, self.maps):
@@ -46,11 +59,9 @@ class ExplorerPage:
         return cls(open_notebook(cells, **{"height": 1700, **options}))
 
     def fresh(self) -> None:
-        """Nothing selected, nothing to undo, all points shown, the lasso in hand."""
-        self.notebook.python(
-            f"{self.name}.session.clear()\n{self.name}.scatter.tool = 'lasso'\n"
-            f"{self.name}.scatter._camera = []\n{self.name}.maps.brush = {{}}"
-        )
+        """As it was opened: nothing selected, first names, all points shown, the lasso in hand."""
+        self.page.mouse.move(2, 2)
+        self.notebook.python(FRESH)
         self.settled()
 
     @property
@@ -71,6 +82,14 @@ class ExplorerPage:
         yield
         self.scatter.until("(e, r) => Number(e.dataset.revision) !== r", before)
         self.settled()
+
+    def rest(self) -> None:
+        """Until what the page has sent so far is answered: one more question, one more answer."""
+        self.page.evaluate(
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+            ".requestKernelInfo()"
+        )
+        self.notebook.wait_idle()
 
     def selected(self) -> list[int]:
         rows: list[int] = self.notebook.value(f"{self.name}.session.selection.rows.tolist()")
@@ -102,7 +121,7 @@ class ExplorerPage:
         return found
 
     def summary_text(self) -> str:
-        panel = self.page.locator(".wk-panel .wk-panel").first
+        panel = self.panel.locator(".wk-panel").first
         return " ".join(panel.inner_text().split())
 
     def until_bars_are_not(self, old: list[list[float]]) -> None:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -164,6 +164,10 @@ class Notebook:
         self.page.reload()
         self.wait_idle()
 
+    def save(self) -> None:
+        """Save the notebook: only saved outputs are there after a reload."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+
     def wait_idle(self) -> None:
         self.page.wait_for_function(_IDLE, timeout=180_000)
 
@@ -211,10 +215,18 @@ class Notebook:
                 raise AssertionError(f"{expression} is {last!r}, not {expected!r}")
             self.page.wait_for_timeout(100)
 
+    def page_errors(self) -> list[str]:
+        """Exceptions that scripts of the page did not catch."""
+        return [line for line in self.console if line.startswith("pageerror")]
+
     def screenshot(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=str(path))
         return path
+
+
+#: ``open_notebook`` of conftest.py.
+Open = Callable[..., Notebook]
 
 
 @contextmanager

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from tests.browser.conftest import Open
 from tests.browser.explorer import ExplorerPage
 from tests.browser.views import UNSURE_PX, Pixels, distance, drag, held, inside
-
-
-@pytest.fixture(scope="module")
-def opened(open_shared: Open, planted_store: Path) -> ExplorerPage:
-    return ExplorerPage.open(open_shared, planted_store)
-
-
-@pytest.fixture
-def ex(opened: ExplorerPage) -> Iterator[ExplorerPage]:
-    opened.fresh()
-    yield opened
-    assert opened.errors() == []
 
 
 def check_inside(ex: ExplorerPage, path: Pixels, among: list[int] | None = None) -> None:
