@@ -26,9 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         code = _COMMANDS[options.command](options)
-    except WidgetkitError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except (WidgetkitError, OSError) as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         code = 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        code = 130
     if code:
         sys.exit(code)
 

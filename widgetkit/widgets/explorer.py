@@ -107,6 +107,8 @@ class Explorer(Panel):
             ),
         ]
         self.listen("layer", self._show_layer)
+        # what failed to be mapped is of the past; if the new map fails at once, the viewer says why
+        self.listen("map", self.error_strip.clear)
         self.listen("history", self._show_history)
         self.listen("named", self._show_named)
         self._show_layer()
