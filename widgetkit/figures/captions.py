@@ -57,6 +57,15 @@ def clustering_sentence(session: Session) -> str:
     return f"Clusters: {clustering.method}, {count(k, 'cluster')}, seed {clustering.seed}."
 
 
+def maps_sentence(session: Session) -> str:
+    """By which method the maps were made, and of what."""
+    from widgetkit import explain
+
+    spec = session.map_spec
+    target = "" if spec.target is None else f" of target {spec.target}"
+    return f"Maps: {explain.get(spec.method).title}{target}."
+
+
 def caption(
     session: Session,
     kind: Kind,
@@ -86,6 +95,10 @@ def caption(
         sentences.append(projection_sentence(session))
     if kind in ("scatter", "clusters", "explorer", "maps"):
         sentences.append(clustering_sentence(session))
+    if kind in ("maps", "explorer") and session.store.layers[session.layer].has_maps:
+        sentences.append(maps_sentence(session))
+    if kind in ("clusters", "explorer") and 0 < session.selection.count < len(session.store):
+        sentences.append("Numbers at the bars: how many times the rest's share.")
     sentences += [
         selection_sentence(session),
         *([rule] if rule else []),

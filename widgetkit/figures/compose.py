@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,10 @@ DEFAULT_TILES = 12
 #: Right of a grid of maps: gap, bar; its numbers and its title in lines of text.
 BAR_GAP_MM, BAR_MM, BAR_LINES = 1.5, 2.5, 3.8
 PT_MM = MM_PER_INCH / 72
+#: Mean width of a letter, as a share of its size.
+LETTER = 0.56
+#: Lines of text around the bars of a composition: axis, its title, the legend.
+AROUND = 4.5
 
 
 def _page(spec: FigureSpec, draw: Callable[[Figure], None], *, placed: bool = False) -> Figure:
@@ -170,8 +175,10 @@ def _draw_maps(
     top: float,
     bar_room: float,
 ) -> None:
+    from matplotlib import rcParams
     from matplotlib.cm import ScalarMappable
 
+    line_mm = float(rcParams["font.size"]) * PT_MM
     if not len(rows):
         area.say("no tiles")
         return
@@ -180,7 +187,12 @@ def _draw_maps(
     images = session.store.images(rows) if session.store.has_images else None
     room = area.width_mm - 2 * EDGE_MM - bar_room
     across = 1 if images is None else 2
-    grid = tiles.grid(len(rows), room, area.height_mm - top - EDGE_MM, across=across)
+    deep = area.height_mm - top - EDGE_MM
+    grid = tiles.grid(len(rows), room, deep, across=across)
+    # at most 60 mm: a longer bar says no more
+    title = _wrapped(result.title, min(grid.height_mm, 60.0), line_mm)
+    if more := title.count("\n"):
+        grid = tiles.grid(len(rows), room - 1.3 * more * line_mm, deep, across=across)
     cell = grid.cell_mm
     for i, (x, y) in enumerate(grid.spots):
         left = EDGE_MM + x
@@ -193,21 +205,28 @@ def _draw_maps(
             left += cell + tiles.PAIR_MM
         axes = area.axes(left, top + y, cell, cell)
         tiles.overlay(axes, image, result.values[i], norm, signed=result.signed, opacity=opacity)
-    # at most 60 mm: a longer bar says no more
     high = min(grid.height_mm, 60.0)
     axes = area.axes(EDGE_MM + grid.width_mm + BAR_GAP_MM, top, BAR_MM, high)
     mappable = ScalarMappable(norm, tiles.color_map(result))
-    bar = area.page.colorbar(mappable, cax=axes, label=result.title)
+    bar = area.page.colorbar(mappable, cax=axes, label=title)
     bar.outline.set_visible(False)
+
+
+def _wrapped(title: str, length_mm: float, line_mm: float) -> str:
+    """A title along a bar: at most three lines; letters are about half as wide as high."""
+    lines = textwrap.wrap(title, max(10, int(length_mm / (LETTER * line_mm))))
+    if len(lines) > 3:
+        lines = [*lines[:2], f"{lines[2]} \N{HORIZONTAL ELLIPSIS}"]
+    return "\n".join(lines)
 
 
 def clusters(session: Session, spec: FigureSpec | None = None) -> Figure:
     """Composition of the selection against the rest."""
     spec = spec or FigureSpec(width_mm=89)
-    # two lines of text a cluster, and four for the axis and the legend
+    # two lines of text a cluster
     line = 1.3 * spec.font_pt * PT_MM
     return _page(
-        spec.with_height(line * (4 + 2 * max(1, len(session.composition())))),
+        spec.with_height(line * (AROUND + 2 * max(1, len(session.composition())))),
         lambda page: panels.draw_composition(page.subplots(), session),
     )
 
@@ -215,8 +234,7 @@ def clusters(session: Session, spec: FigureSpec | None = None) -> Figure:
 def summary(session: Session, spec: FigureSpec | None = None) -> Figure:
     """The summary of the selection as text."""
     spec = spec or FigureSpec(width_mm=89)
-    # letters are half as wide as high, on average a little more
-    lines = panels.summary_lines(session, int(spec.width_mm / (0.56 * spec.font_pt * PT_MM)))
+    lines = panels.summary_lines(session, int(spec.width_mm / (LETTER * spec.font_pt * PT_MM)))
     spec = spec.with_height(1.4 * spec.font_pt * PT_MM * (len(lines) + 1))
     return _page(spec, lambda page: panels.draw_summary(page.subplots(), lines))
 
@@ -239,19 +257,28 @@ def explorer(
     """
     spec = spec or FigureSpec()
     chosen = _rows(session, rows, rule, most, seed)
-    whole = spec.with_height(0.62 * spec.width_mm)
+    # panel c needs a line a cluster; panel a most of the rest
+    line = 1.3 * spec.font_pt * PT_MM
+    bars = max(1, len(session.composition()))
+    needed = line * (AROUND + 1.2 * bars)
+    whole = spec.with_height(max(0.62 * spec.width_mm, 0.36 * spec.width_mm + needed))
+    height = whole.height_mm or needed
+    below = min(max(needed, 0.35 * height), 0.6 * height)
+    notes: panels.Notes = "ratio" if below >= line * (AROUND + 0.8 * bars) else "none"
     share = (1.0, 1.05)
     right_mm = whole.width_mm * share[1] / sum(share)
     top = 1.4 * spec.font_pt * PT_MM
 
     def draw(page: Figure) -> None:
         left, right = page.subfigures(1, 2, squeeze=False, width_ratios=share, wspace=0)[0]
-        upper, lower = left.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1.0))[:, 0]
+        upper, lower = left.subfigures(2, 1, squeeze=False, height_ratios=(height - below, below))[
+            :, 0
+        ]
         # panel c names the colours of the clusters
         panels.draw_scatter(
             upper.subplots(), session, color_by=color_by, legend=color_by != "cluster"
         )
-        panels.draw_composition(lower.subplots(), session)
+        panels.draw_composition(lower.subplots(), session, notes=notes)
         area = _area(right, replace(whole, width_mm=right_mm))
         if session.store.layers[session.layer].has_maps:
             _draw_maps(area, session, chosen, map_spec, opacity, top, _bar_room(spec))

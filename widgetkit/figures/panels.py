@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -148,11 +148,14 @@ def pale(shade: str, keep: float = 0.35) -> str:
     return str(to_hex((red, green, blue)))
 
 
-def draw_composition(axes: Axes, session: Session) -> None:
+Notes = Literal["interval", "ratio", "none"]
+
+
+def draw_composition(axes: Axes, session: Session, *, notes: Notes = "interval") -> None:
     """Share of every cluster in the selection, beside its share in the rest, in percent.
 
-    Of a selection, the enrichment stands at the bars: how many times the rest's share, with its
-    95 % interval. While nothing is selected there is one bar a cluster, of all tiles.
+    Of a selection, the enrichment stands at the bars: how many times the rest's share ("ratio"),
+    and its 95 % interval. While nothing is selected there is one bar a cluster, of all tiles.
     """
     from matplotlib.patches import Patch
 
@@ -172,9 +175,11 @@ def draw_composition(axes: Axes, session: Session) -> None:
         longest = float(max(inside.max(), outside.max()))
         for y, row in zip(where, table.to_dict("records"), strict=True):
             ratio, low, high = (times(float(row[c])) for c in ("enrichment", "low", "high"))
-            words = f"\N{MULTIPLICATION SIGN}{ratio} ({low} to {high})"
+            words = f"{ratio}\N{MULTIPLICATION SIGN}"
+            words += f" ({low} to {high})" if notes == "interval" else ""
             end = max(inside[y], outside[y]) + 0.02 * longest
-            axes.text(end, float(y), words, va="center", color="#505050")
+            if notes != "none":
+                axes.text(end, float(y), words, va="center", color="#505050")
         axes.set_xlim(0, 1.02 * longest)
         handles = [Patch(color="#505050"), Patch(color=pale("#505050"))]
         axes.legend(
