@@ -270,7 +270,7 @@ def test_signed_maps_share_one_symmetric_scale(session_of: SessionOf) -> None:
     norm = tiles.map_norm(result)
     assert norm.vmin == -norm.vmax and norm(0.0) == 0.5
     figure = draw("maps", session, map_spec=MapSpec("selection"))
-    bars = [axes for axes in figure.axes if axes.get_ylabel() == result.title]
+    bars = [axes for axes in figure.axes if axes.get_ylabel().split() == result.title.split()]
     assert len(bars) == 1
     low, high = bars[0].get_ylim()
     assert low == -high
