@@ -29,7 +29,8 @@ import numpy as np, time
 from pathlib import Path
 import widgetkit as wk
 from benchmarks.sessions import activation_store, session_of
-store = activation_store(Path({path!r}), {n}, {channels})
+path = Path({path!r})
+store = wk.open(path) if path.exists() else activation_store(path, {n}, {channels})
 rng = np.random.default_rng(0)
 xy = rng.uniform(-1, 1, ({n}, 2)).astype(np.float32)
 labels = rng.integers(0, 8, {n}).astype(np.int32)
@@ -58,6 +59,11 @@ fig = go.FigureWidget(
 fig._config = {{"showSendToCloud": False}}
 viridis = mpl.colormaps["viridis"]
 def react(trace, points, selector):
+    try:
+        change(points)
+    except Exception as problem:
+        HEARD.append(repr(problem))
+def change(points):
     rows = np.asarray(points.point_inds)
     model = NMF(10, init="nndsvda", max_iter=200, random_state=0).fit(pooled[rows])
     shown = rng.choice(rows, 64, replace=False)
@@ -105,10 +111,8 @@ def measure(
         page = browser.new_page(viewport={"width": 1400, "height": 1700})
         page.set_default_timeout(limit * 1000)
         wire = Wire(page)
-        notebook = Notebook(page, lab, lab.notebook("bench.ipynb", [setup, view])).open()
-        run_cell(notebook)
-        page.wait_for_timeout(2000)
-        notebook.wait_idle()
+        notebook = Notebook(page, lab, lab.notebook("bench.ipynb", [view])).open()
+        notebook.python(setup)
         run_cell(notebook)
         page.wait_for_selector(surface, state="attached")
         notebook.python("session.wait()" if ours else "pass")
@@ -121,8 +125,13 @@ def measure(
                 else page.evaluate(SOURCES)
             )
             wire.take()
-            up = lasso(notebook, surface, moves=20 + i, pause=10)
-            end = page.evaluate(PAINTED_OURS if ours else PAINTED_NAIVE, before)
+            up = lasso(notebook, surface, moves=24 if ours else 8, pause=10, radius=0.2 + 0.02 * i)
+            try:
+                end = page.evaluate(PAINTED_OURS if ours else PAINTED_NAIVE, before)
+            except Exception:
+                notebook.screenshot(folder.parent / f"{case}.png")
+                print(case, "lasso", i + 1, "never painted; heard:", notebook.value("HEARD"))
+                raise
             page.wait_for_timeout(1500)
             traffic.append(wire.take())
             if i:  # the first is cold

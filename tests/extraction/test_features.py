@@ -45,6 +45,14 @@ def test_an_array_becomes_a_store_without_maps(features, tmp_path):
     assert store.verify().ok
 
 
+def test_more_rows_than_a_segment_holds(tmp_path):
+    many = np.random.default_rng(0).normal(size=(9_000, 3)).astype(np.float32)
+    wk.import_features(many, out=tmp_path / "many.wk")
+    store = wk.open(tmp_path / "many.wk")
+    assert store.manifest.segments > len(store.manifest.files)  # no file a segment is needed
+    np.testing.assert_allclose(store.embeddings("features"), many, atol=1e-2)
+
+
 def test_tiles_bring_table_and_pictures(features, tmp_path):
     tiles = wk.tiles.from_array(textures(30))
     store = wk.import_features(

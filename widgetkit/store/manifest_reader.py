@@ -211,7 +211,12 @@ def _check_consistent(manifest: Manifest, where: str) -> None:
         raise StoreCorrupt(f"{where}: pictures and thumbnails come together or not at all.")
     if set(manifest.heads) - set(names):
         raise StoreCorrupt(f"{where}: a head belongs to a layer that is not there.")
-    if manifest.segments > len(manifest.files):
+    has_segments = (
+        any(layer.has_maps for layer in manifest.layers)
+        or manifest.outputs is not None
+        or manifest.images is not None
+    )  # features alone have no file a segment
+    if has_segments and manifest.segments > len(manifest.files):
         raise StoreCorrupt(
             f"{where}: {manifest.n} tiles in segments of {manifest.segment_rows} need more files "
             f"than the {len(manifest.files)} listed."
