@@ -130,10 +130,22 @@ def press(explorer: Explorer, text: str) -> None:
 
 
 def test_history_is_escaped_python(explorer: Explorer, session: Session) -> None:
+    explorer._folds.selected_index = 0
     assert "nothing has been done yet" in explorer._history.value
     session.rename_cluster(0, "<script>")
     assert "<script>" not in explorer._history.value
     assert "&lt;script&gt;" in explorer._history.value
+
+
+def test_a_folded_history_sends_nothing(explorer: Explorer, session: Session) -> None:
+    session.select_all()
+    assert explorer._history.value == ""
+    explorer._folds.selected_index = 0
+    assert "session.select_all()" in explorer._history.value
+    explorer._folds.selected_index = None
+    before = explorer._history.value
+    session.clear()
+    assert explorer._history.value == before
 
 
 def test_the_state_can_be_taken_along(explorer: Explorer, store: ActivationStore) -> None:

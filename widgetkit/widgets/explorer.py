@@ -60,7 +60,7 @@ class Explorer(Panel):
         super().__init__(_with_model(source, model))
         session = self.session
         self.scatter: Scatter | PlotlyScatter = (
-            Scatter(session) if scatter == "webgl" else PlotlyScatter(session)
+            Scatter(session, height=540) if scatter == "webgl" else PlotlyScatter(session)
         )
         self.maps = MapViewer(session)
         self.gallery = Gallery(session)
@@ -80,6 +80,12 @@ class Explorer(Panel):
                 part.leave_strips()
         self._message = widgets.HTML()
         self._history = widgets.HTML()
+        self._folds = widgets.Accordion(
+            [self._history, self._state_box()],
+            titles=("History, as Python", "State, to take along"),
+            selected_index=None,
+        )
+        self._folds.observe(lambda _: self._write_history(), "selected_index")
         column = widgets.Layout(display="flex", flex_flow="column", min_width="0")
         self.children = [
             self._bar(),
@@ -100,11 +106,7 @@ class Explorer(Panel):
                     grid_gap="12px",
                 ),
             ),
-            widgets.Accordion(
-                [self._history, self._state_box()],
-                titles=("History, as Python", "State, to take along"),
-                selected_index=None,
-            ),
+            self._folds,
         ]
         self.listen("layer", self._show_layer)
         # what failed to be mapped is of the past; if the new map fails at once, the viewer says why
@@ -183,7 +185,13 @@ class Explorer(Panel):
         history = self.session.history
         self._undo.disabled = not history.can_undo
         self._redo.disabled = not history.can_redo
-        lines = "\n".join(step.code for step in history.steps) or "# nothing has been done yet"
+        self._write_history()
+
+    def _write_history(self) -> None:
+        if self._folds.selected_index != 0:
+            return  # folded: the whole text would cross at every step, and nobody would see it
+        steps = self.session.history.steps
+        lines = "\n".join(step.code for step in steps) or "# nothing has been done yet"
         self._history.value = (
             f'<pre style="line-height:1.4;white-space:pre-wrap">{escape(lines)}</pre>'
         )
