@@ -19,10 +19,17 @@ REPO = Path(__file__).resolve().parent.parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the browser tests, and puts them last.
+
+    While playwright runs there is an event loop in the main thread, in which sessions of other
+    tests would find a notebook and start background jobs.
+    """
     here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.browser)
+    ours = [item for item in items if here in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.browser)
+    last = set(ours)
+    items[:] = [item for item in items if item not in last] + ours
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ ex = wk.explore(session)
 BEGUN = session.state()
 ex
 """.strip()
+#: Without a frame on the web sockets for so long, nothing is on its way.
+QUIET_MS = 600
 FRESH = """
 ex.session.restore(BEGUN)
 ex.scatter.set_trait("tool", "lasso")
@@ -84,12 +86,11 @@ class ExplorerPage:
         self.settled()
 
     def rest(self) -> None:
-        """Until what the page has sent so far is answered: one more question, one more answer."""
-        self.page.evaluate(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
-            ".requestKernelInfo()"
-        )
+        """Until nothing is on its way: plotly echoes what it drew when it has drawn it."""
         self.notebook.wait_idle()
+        said = -1
+        while said != (said := self.sockets.total):
+            self.page.wait_for_timeout(QUIET_MS)
 
     def selected(self) -> list[int]:
         rows: list[int] = self.notebook.value(f"{self.name}.session.selection.rows.tolist()")

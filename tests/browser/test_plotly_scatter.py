@@ -55,10 +55,7 @@ def test_lasso_and_nothing_leaves_the_page(
     path = middle + 60 * np.column_stack([np.cos(turn), np.sin(turn)])
     near = np.linalg.norm(places - middle, axis=1)
     drag(page, path)
-    page.wait_for_function(
-        "() => document.querySelector('.js-plotly-plot').data.some(t => (t.selectedpoints || []).length)",
-        timeout=PATIENCE_MS,
-    )
+    notebook.wait_value("session.selection.count > 0", True)
     chosen = np.zeros(len(xy), dtype=bool)
     chosen[notebook.value("session.selection.rows.tolist()")] = True
     assert chosen[near < 55].all() and not chosen[near > 65].any() and chosen.any()

@@ -38,7 +38,7 @@ def test_everything_survives_a_reload(ex: ExplorerPage) -> None:
             "tiles": sorted(ex.gallery_rows()),
             "picked": ex.gallery.root.locator("[aria-selected=true]").count(),
             "bars": ex.bars(),
-            "chart": ex.chart.locator(".yaxislayer-above").inner_text(),
+            "chart": ex.chart.locator(".yaxislayer-above").text_content(),
             "method": ex.maps.root.get_by_label("method").input_value(),
             "opacity": ex.maps.root.get_by_label("opacity").input_value(),
             "scale": ex.maps.root.locator(".wk-bar-numbers").inner_text(),

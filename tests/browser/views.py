@@ -155,13 +155,13 @@ class Sockets:
     """Frames on the page's web sockets; make it before the page is opened or reloaded."""
 
     def __init__(self, page: Any) -> None:
-        self.sent: list[int] = []
-        self.received: list[int] = []
+        self.sent: list[bytes] = []
+        self.received: list[bytes] = []
         page.on("websocket", self._follow)
 
     def _follow(self, socket: Any) -> None:
-        socket.on("framesent", lambda payload: self.sent.append(len(payload)))
-        socket.on("framereceived", lambda payload: self.received.append(len(payload)))
+        socket.on("framesent", lambda payload: self.sent.append(_bytes(payload)))
+        socket.on("framereceived", lambda payload: self.received.append(_bytes(payload)))
 
     def clear(self) -> None:
         self.sent.clear()
@@ -169,8 +169,9 @@ class Sockets:
 
     @property
     def total(self) -> int:
-        return sum(self.sent) + sum(self.received)
+        """Bytes in both directions."""
+        return sum(map(len, [*self.sent, *self.received]))
 
-    @property
-    def largest(self) -> int:
-        return max([*self.sent, *self.received], default=0)
+
+def _bytes(payload: str | bytes) -> bytes:
+    return payload.encode() if isinstance(payload, str) else payload

@@ -38,13 +38,23 @@ def escape(value: object) -> str:
     return html.escape(str(value), quote=True)
 
 
-class ErrorStrip(widgets.HTML):  # type: ignore[misc]
-    """One line, hidden while all is well; what went wrong otherwise."""
+class ErrorStrip(widgets.HBox):  # type: ignore[misc]
+    """One line, hidden while all is well; what went wrong otherwise, until it is dismissed."""
 
     def __init__(self) -> None:
-        super().__init__("", layout=widgets.Layout(display="none"))
+        self._text = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", min_width="0"))
+        self._dismiss = widgets.Button(
+            description="×", tooltip="Dismiss the error", layout=widgets.Layout(width="28px")
+        )
+        super().__init__([self._text, self._dismiss], layout=widgets.Layout(display="none"))
+        self._dismiss.on_click(lambda _: self.clear())
         self.add_class("wk-error")
         self.message = ""
+
+    @property
+    def value(self) -> str:
+        """What is shown, as HTML."""
+        return str(self._text.value)
 
     def show(self, error: BaseException | str, message: str = "") -> None:
         """Show an error, in its own words or in those of ``message``."""
@@ -52,7 +62,7 @@ class ErrorStrip(widgets.HTML):  # type: ignore[misc]
         named = isinstance(error, BaseException) and not isinstance(error, WidgetkitError)
         if named and not message:
             self.message = f"{type(error).__name__}: {self.message}"
-        self.value = (
+        self._text.value = (
             f'<div role="alert" style="{alert_style("red")};white-space:normal">'
             f"{escape(self.message)}</div>"
         )
@@ -60,7 +70,7 @@ class ErrorStrip(widgets.HTML):  # type: ignore[misc]
 
     def clear(self) -> None:
         self.message = ""
-        self.value = ""
+        self._text.value = ""
         self.layout.display = "none"
 
 

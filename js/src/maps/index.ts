@@ -140,6 +140,7 @@ function render(props: RenderProps): () => void {
       stage.style.width = `${l.width}px`;
       stage.style.height = `${l.height}px`;
       scroll.style.maxHeight = now.height > 0 ? `${now.height + 8}px` : "";
+      root.dataset.renderer = painter.renderer;
       try {
         if (!painter.draw(tileContext, l, ratio, content, picture, now)) return;
       } catch (problem) {

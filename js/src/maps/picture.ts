@@ -18,22 +18,25 @@ export function scalesOf(content: Content, own: boolean): Scale[] {
 }
 
 export class TilePicture {
-  readonly renderer: "webgl" | "canvas";
   private readonly surface: Surface | null;
   private program: Program | null = null;
   private uploaded: { picture?: Picture | null; content?: Content; ownScale?: boolean; palette?: string } = {};
 
   constructor(changed: () => void, signal: AbortSignal, forceCanvas: boolean) {
     this.surface = forceCanvas ? null : surface(changed, signal);
-    this.renderer = this.surface ? "webgl" : "canvas";
     signal.addEventListener("abort", () => {
       if (this.surface?.alive) this.program?.dispose();
     });
   }
 
+  /** What draws now. */
+  get renderer(): "webgl" | "canvas" {
+    return this.surface && !this.surface.gone ? "webgl" : "canvas";
+  }
+
   /**
    * Draw everything; `ratio` is device pixels per CSS pixel.
-   * Returns false, leaving the last picture, while the graphics context is lost.
+   * Returns false, leaving the last picture, while the graphics context is lost and not given up.
    */
   draw(
     target: CanvasRenderingContext2D,
@@ -45,7 +48,7 @@ export class TilePicture {
   ): boolean {
     const width = Math.round(l.width * ratio);
     const height = Math.round(l.height * ratio);
-    if (this.surface && Math.max(width, height) <= this.surface.largest) {
+    if (this.surface && !this.surface.gone && Math.max(width, height) <= this.surface.largest) {
       if (!this.surface.alive) return false;
       if (target.canvas.width !== width) target.canvas.width = width;
       if (target.canvas.height !== height) target.canvas.height = height;

@@ -33,8 +33,6 @@ import { showDensity, toolbar } from "./toolbar.ts";
 const NEAR_PX = 10;
 /** Vertices closer to the line than this are left out of a lasso, CSS pixels. */
 const LASSO_TOLERANCE_PX = 0.5;
-/** A context that does not come back by then is given up for the 2-D canvas. */
-const LOST_MS = 4000;
 const REST_MS = 400;
 const FIT_MS = 200;
 
@@ -75,8 +73,6 @@ function render(props: RenderProps): () => void {
   let draft: Draft | null = null;
   let sent: Draft | null = null;
   let hovered = -1;
-  let givenUp = false;
-  let lostTimer: ReturnType<typeof setTimeout> | undefined;
 
   // -- nodes ---------------------------------------------------------------------------
   const points = node("canvas", { "aria-hidden": true });
@@ -231,22 +227,9 @@ function render(props: RenderProps): () => void {
   }
 
   // -- drawing ---------------------------------------------------------------------------
-  const shared = surface(() => {
-    clearTimeout(lostTimer);
-    if (shared?.alive) givenUp = false; // it came back, if late
-    if (shared && !shared.alive) {
-      lostTimer = setTimeout(() => {
-        givenUp = !shared.alive;
-        redraw();
-      }, LOST_MS);
-    }
-    redraw();
-  }, signal);
+  const shared = surface(() => redraw(), signal);
   const renderer = shared ? new PointRenderer(shared) : null;
-  signal.addEventListener("abort", () => {
-    clearTimeout(lostTimer);
-    renderer?.dispose();
-  });
+  signal.addEventListener("abort", () => renderer?.dispose());
 
   /** Codes in a pixel, along each axis. */
   function codesPerPixel(): Point {
@@ -305,7 +288,7 @@ function render(props: RenderProps): () => void {
       quiet: (dark ? [120, 126, 132] : [150, 155, 160]) as Rgb,
     };
     let shown = state.counts[0];
-    const useGl = renderer !== null && !givenUp;
+    const useGl = renderer !== null && !shared!.gone;
     // Changing the size of a canvas wipes it: not while there is nothing to draw with.
     if (!useGl || shared!.alive) resize(points, ratio);
     if (useGl) {

@@ -59,11 +59,16 @@ export function hasWebGL(): boolean {
   return shared() !== null;
 }
 
+/** A context that does not come back by then is given up, until it does. */
+const LOST_MS = 4000;
+
 /** One view's use of the shared context. */
 export interface Surface {
   readonly gl: WebGL2RenderingContext;
   /** False between the loss of the context and its restoration. */
   readonly alive: boolean;
+  /** Lost for so long that the view should draw without it; false again once it is back. */
+  readonly gone: boolean;
   /** Compare with the value at which buffers and textures were made; differs after a loss. */
   readonly generation: number;
   /** Largest side of a texture or a picture, pixels. */
@@ -83,17 +88,39 @@ export interface Surface {
   ): boolean;
 }
 
-/** The shared context, or null without WebGL. `changed` is called after a loss and a return. */
+/** The shared context, or null without WebGL. `changed` is called when `alive` or `gone` changed. */
 export function surface(changed: () => void, signal: AbortSignal): Surface | null {
   const at = shared();
   if (!at) return null;
-  at.listeners.add(changed);
-  signal.addEventListener("abort", () => at.listeners.delete(changed));
   const { canvas, gl } = at;
+  let gone = false;
+  let patience: ReturnType<typeof setTimeout> | undefined;
+  const wait = (): void => {
+    clearTimeout(patience);
+    gone &&= gl.isContextLost();
+    if (gone || !gl.isContextLost()) return;
+    patience = setTimeout(() => {
+      gone = gl.isContextLost();
+      if (gone) changed();
+    }, LOST_MS);
+  };
+  const told = (): void => {
+    wait();
+    changed();
+  };
+  at.listeners.add(told);
+  signal.addEventListener("abort", () => {
+    clearTimeout(patience);
+    at.listeners.delete(told);
+  });
+  wait(); // a view may be opened while the context is lost
   return {
     gl,
     get alive() {
       return !gl.isContextLost();
+    },
+    get gone() {
+      return gone;
     },
     get generation() {
       return at.generation;
