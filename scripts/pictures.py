@@ -112,9 +112,13 @@ def main() -> None:
             cx = stage["x"] + stage["width"] / 2 + (x - (x0 + x1) / 2) * scale
             cy = stage["y"] + stage["height"] / 2 - (y - (y0 + y1) / 2) * scale
             radius = 0.13 * stage["height"]
+            right, low = stage["x"] + stage["width"] - 4, stage["y"] + stage["height"] - 4
+            turns = [
+                math.pi * (1 + a / 30) for a in range(60)
+            ]  # from the left: the legend is right
             around = [
-                (cx + radius * math.cos(a / 30 * math.pi), cy + radius * math.sin(a / 30 * math.pi))
-                for a in range(60)
+                (min(right, cx + radius * math.cos(t)), min(low, cy + radius * math.sin(t)))
+                for t in turns
             ]
             ring(page, film, around)
         page.screenshot(path=str(images / "explorer.png"), clip=clip)
