@@ -113,14 +113,16 @@ def thumbnails(images: Pixels, size: int) -> Pixels:
     box = (max(1, round(width * scale)), max(1, round(height * scale)))
     if box == (width, height) == (size, size):
         return np.ascontiguousarray(slices)
-    filter_ = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
+    # HAMMING: as sharp as a thumbnail needs at 0.23 ms for a picture of 224 px, where LANCZOS takes
+    # 0.54 ms; thumbnails are made while the network runs, and count as its overhead
+    filter_ = Image.Resampling.HAMMING if scale < 1 else Image.Resampling.BICUBIC
     top, left = (size - box[1]) // 2, (size - box[0]) // 2
     result = np.zeros((len(slices), size, size, *slices.shape[3:]), np.uint8)
 
     def shrink(start: int) -> None:
         for row in range(start, min(start + _TOGETHER, len(slices))):
             picture = Image.fromarray(np.ascontiguousarray(slices[row]))
-            small = np.asarray(picture.resize(box, filter_, reducing_gap=3.0))
+            small = np.asarray(picture.resize(box, filter_))
             result[row, top : top + box[1], left : left + box[0]] = small
 
     in_threads(shrink, range(0, len(slices), _TOGETHER))
