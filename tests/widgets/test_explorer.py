@@ -255,3 +255,10 @@ def test_closing_closes_everything(session: Session, scatter: Any) -> None:
     session.select([3])
     assert not any(session.events.observed(name) for name in ("selection", "error", "job"))  # type: ignore[arg-type]
     explorer.close()
+
+
+def test_gallery_and_maps_keep_one_order(explorer: Explorer) -> None:
+    explorer.gallery.rule = "random"
+    assert explorer.maps.rule == "random"
+    most = len(explorer.maps.rows)
+    assert list(explorer.maps.rows) == list(explorer.gallery.rows[:most])

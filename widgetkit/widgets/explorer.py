@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets as widgets
+import traitlets
 
 from widgetkit.errors import InvalidInput
 from widgetkit.widgets.clusters import ClusterPanel
@@ -74,6 +75,9 @@ class Explorer(Panel):
             "clusters": self.clusters,
             "summary": self.summary,
         }
+        # One order in both: what is sorted in the gallery is what the maps are shown of.
+        for trait in ("rule", "seed"):
+            traitlets.link((self.gallery, trait), (self.maps, trait))
         # The session's errors and jobs are shown once, on top.
         for name, part in self.parts.items():
             if name != "explorer":
