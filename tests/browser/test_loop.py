@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.browser.explorer import ExplorerPage
-from tests.browser.views import UNSURE_PX, Pixels, distance, drag, held, inside
+from tests.browser.views import CHARTS_FIT, UNSURE_PX, Pixels, distance, drag, held, inside
 
 
 def check_inside(ex: ExplorerPage, path: Pixels, among: list[int] | None = None) -> None:
@@ -22,6 +22,7 @@ def check_inside(ex: ExplorerPage, path: Pixels, among: list[int] | None = None)
 
 
 def test_a_lasso_reaches_every_view(ex: ExplorerPage, shots: Path) -> None:
+    ex.page.wait_for_function(CHARTS_FIT)
     bars, words = ex.bars(), ex.summary_text()
     path = ex.scatter.oval(0.3, 0.5, 0.22, 0.35)
     with ex.gesture():

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from tests.browser.lab import Open
-from tests.browser.views import PATIENCE_MS, drag
+from tests.browser.views import CHARTS_FIT, PATIENCE_MS, drag
 
 CELL = """
 import widgetkit as wk
@@ -33,6 +33,7 @@ def test_lasso_and_nothing_leaves_the_page(
     page = notebook.page
     plot = page.locator(".js-plotly-plot")
     plot.locator(".nsewdrag").wait_for(state="attached", timeout=PATIENCE_MS)
+    page.wait_for_function(CHARTS_FIT, timeout=PATIENCE_MS)
     plot.scroll_into_view_if_needed()
     area = plot.locator(".nsewdrag").bounding_box()
 

@@ -12,7 +12,7 @@ import pytest
 import widgetkit as wk
 from tests.browser.explorer import ExplorerPage
 from tests.browser.lab import CHROMIUM_FLAGS, Open, find_chromium
-from tests.browser.views import PATIENCE_MS, ScatterView, View
+from tests.browser.views import CHARTS_FIT, PATIENCE_MS, ScatterView, View
 from tests.stores import HOSTILE, make_store
 
 _LOSE = """() => {
@@ -226,6 +226,11 @@ def test_light_and_dark(ex: ExplorerPage, shots: Path, width: int) -> None:
             for view in (ex.scatter, ex.gallery, ex.maps):
                 view.until("(e, word) => e.dataset.theme === word", word)
             ex.rest()
+            ex.page.wait_for_function(CHARTS_FIT)
+            ex.maps.until(
+                "e => e.querySelector('.wk-maps-stage').offsetWidth"
+                " <= e.querySelector('.wk-maps-scroll').clientWidth"
+            )
             ex.notebook.screenshot(shots / f"explorer-{word}-{width}.png")
             # nothing is wider than the page it is in
             assert ex.panel.evaluate("e => e.scrollWidth - e.clientWidth") <= 1

@@ -151,6 +151,11 @@ def distance(polygon: Pixels, points: Pixels) -> npt.NDArray[np.float64]:
     return least
 
 
+#: Charts are as wide as the place they stand in.
+CHARTS_FIT = """() => [...document.querySelectorAll('.js-plotly-plot')].every(e =>
+  e.querySelector('.main-svg')?.clientWidth === e.clientWidth && e.clientWidth > 0)"""
+
+
 class Sockets:
     """Frames on the page's web sockets; make it before the page is opened or reloaded."""
 

@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
+import anywidget
 import numpy as np
+
+from widgetkit.widgets.base import STATIC
 
 #: plotly's buttons that make no sense for us, and the one that sends data away.
 CONFIG = {
@@ -71,6 +74,15 @@ def figure_widget(data: Iterable[Any], layout_: dict[str, Any]) -> Any:
     figure = go.FigureWidget(data=list(data), layout=layout_)
     figure._config = dict(CONFIG)
     return figure
+
+
+class Fit(anywidget.AnyWidget):
+    """Put beside a chart in a panel, it keeps the chart as wide as the panel.
+
+    plotly draws 700 px wide where its node is not in the page yet, and listens to the window only.
+    """
+
+    _esm = STATIC / "fit.js"
 
 
 def settle(figure: Any) -> None:

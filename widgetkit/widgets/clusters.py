@@ -62,6 +62,7 @@ class ClusterPanel(Panel):
         self._figure = _composition_figure()
         self.children = [
             self._figure,
+            charts.Fit(),
             widgets.HBox(
                 [
                     self._method,

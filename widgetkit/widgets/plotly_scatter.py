@@ -70,6 +70,7 @@ class PlotlyScatter(Panel):
         self.children = [
             widgets.HBox([self._column, self._mode], layout=widgets.Layout(flex_flow="row wrap")),
             self._box,
+            charts.Fit(),
             self.jobs_strip,
             self.error_strip,
         ]
@@ -204,7 +205,7 @@ class PlotlyScatter(Panel):
             hovermode="closest",
             height=460,
             title={"text": title, "font": {"size": charts.FONT}},
-            margin={"l": 8, "r": 8, "t": 26 if title else 8, "b": 8},
+            margin={"l": 8, "r": 8, "t": 30, "b": 8},  # the buttons lie above the legend
             xaxis={"visible": False} | view.get("xaxis", {}),
             yaxis={"visible": False, "scaleanchor": "x"} | view.get("yaxis", {}),
             legend={"itemsizing": "constant"},
