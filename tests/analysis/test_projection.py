@@ -93,6 +93,10 @@ def test_a_line_of_points_is_laid_out_although_its_second_axis_is_flat() -> None
     assert np.isfinite(found.xy).all()
 
 
+def test_warm_up_compiles_the_placing_of_new_rows_too() -> None:
+    assert warm_up(transform=True) > 0
+
+
 def test_warm_up_beside_a_projection_does_not_crash() -> None:
     """numba's default threads end the process when two threads use them at once."""
     X, _ = islands()
