@@ -180,10 +180,10 @@ def run_cell(notebook: Notebook) -> None:
     )
 
 
-def lasso(notebook: Notebook, selector: str, moves: int, pause: int, radius: float = 0.25) -> float:
-    """A circle of about a fifth of the area; when its mouse-up reached the page, ms.
+def lasso(notebook: Notebook, selector: str, moves: int, share: float) -> float:
+    """Circle so large a share of uniform points; when the mouse-up reached the page, ms.
 
-    A drag that begins on an old outline edits that one in plotly: let the radius grow.
+    A drag that begins on an old outline edits that one in plotly: let the share grow.
     """
     page = notebook.page
     page.evaluate(
@@ -192,13 +192,17 @@ def lasso(notebook: Notebook, selector: str, moves: int, pause: int, radius: flo
     )
     box = page.locator(selector).last.bounding_box()
     cx, cy = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    r = radius * min(box["width"], box["height"])
-    page.mouse.move(cx + r, cy)
+    if "plotly" in selector:  # fills the axes, but for a margin of about 5 % a side
+        wide, high = 0.9 * box["width"], 0.9 * box["height"]
+    else:  # one scale for both axes, 16 pixels of margin
+        wide = high = min(box["width"], box["height"]) - 32
+    rx, ry = (math.sqrt(share / math.pi) * side for side in (wide, high))
+    page.mouse.move(cx + rx, cy)
     page.mouse.down()
     for i in range(1, moves + 1):
         angle = 2 * math.pi * i / (moves + 1)
-        page.mouse.move(cx + r * math.cos(angle), cy + r * math.sin(angle))
-        page.wait_for_timeout(pause)
+        page.mouse.move(cx + rx * math.cos(angle), cy + ry * math.sin(angle))
+        page.wait_for_timeout(10)
     page.mouse.up()
     return float(page.evaluate("() => window.UP"))
 
@@ -218,7 +222,7 @@ def wait_lines(page: Any, path: Path, count: int, limit: float) -> list[list[flo
 
 
 def measure(
-    case: Case, n: int, folder: Path, lassos: int, limit: float, radius: float
+    case: Case, n: int, folder: Path, lassos: int, limit: float, share: float
 ) -> dict[str, float]:
     found: dict[str, float] = {}
     repository = str(Path(__file__).resolve().parent.parent)
@@ -244,7 +248,7 @@ def measure(
         times, ups, downs = [], [], []
         for i in range(lassos):
             wire.take()
-            up = lasso(notebook, case.surface, moves=case.moves, pause=10, radius=radius + 0.02 * i)
+            up = lasso(notebook, case.surface, case.moves, share + 0.02 * i)
             lines = wait_lines(page, log, i + 1, limit)
             if lines is None:
                 found["never_s"] = limit
@@ -291,11 +295,11 @@ def main() -> None:
     results: dict[str, dict[str, dict[str, float]]] = {}
 
     # More than 222,000 selected points are more than the 10 MB after which Jupyter closes plotly's
-    # connection, so a million gets a smaller circle, for both.
+    # connection, so a million gets a smaller circle, in both cases.
     def run(group: str, name: str, case: Case, n: int, lassos: int) -> None:
-        radius = 0.16 if n > 500_000 else 0.25
+        share = 0.12 if n > 500_000 else 0.16
         with tempfile.TemporaryDirectory() as folder:
-            found = measure(case, n, Path(folder), lassos, options.limit, radius)
+            found = measure(case, n, Path(folder), lassos, options.limit, share)
         results.setdefault(group, {})[name] = found
         print(group, name, {k: round(v, 1) for k, v in found.items()}, flush=True)
 

@@ -125,7 +125,7 @@ def measure(
                 else page.evaluate(SOURCES)
             )
             wire.take()
-            up = lasso(notebook, surface, moves=24 if ours else 8, pause=10, radius=0.2 + 0.02 * i)
+            up = lasso(notebook, surface, 24 if ours else 8, 0.14 + 0.03 * i)
             try:
                 end = page.evaluate(PAINTED_OURS if ours else PAINTED_NAIVE, before)
             except Exception:
