@@ -38,6 +38,7 @@ def test_everything_survives_a_reload(ex: ExplorerPage) -> None:
             "tiles": sorted(ex.gallery_rows()),
             "picked": ex.gallery.root.locator("[aria-selected=true]").count(),
             "bars": ex.bars(),
+            "chart legend": ex.chart.locator(".legendtext").all_text_contents(),
             "chart": ex.chart.locator(".yaxislayer-above").text_content(),
             "method": ex.maps.root.get_by_label("method").input_value(),
             "opacity": ex.maps.root.get_by_label("opacity").input_value(),
@@ -48,6 +49,7 @@ def test_everything_survives_a_reload(ex: ExplorerPage) -> None:
 
     before = seen()
     assert "renamed" in str(before["chart"])
+    assert before["chart legend"] == ["selection", "rest"]
     ex.notebook.save()
     ex.notebook.reload()
     for view in (ex.scatter, ex.gallery, ex.maps):

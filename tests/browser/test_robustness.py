@@ -219,6 +219,7 @@ def test_light_and_dark(ex: ExplorerPage, shots: Path, width: int) -> None:
     theme = "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})"
     with ex.gesture():
         ex.scatter.root.locator(".wk-item").nth(1).click()
+    first = ex.gallery_rows()
     ex.page.set_viewport_size({"width": width, "height": 2400 if width < 1000 else 1700})
     try:
         for name, word in (("JupyterLab Light", "light"), ("JupyterLab Dark", "dark")):
@@ -227,6 +228,7 @@ def test_light_and_dark(ex: ExplorerPage, shots: Path, width: int) -> None:
                 view.until("(e, word) => e.dataset.theme === word", word)
             ex.rest()
             ex.page.wait_for_function(CHARTS_FIT)
+            assert len(ex.gallery_rows()) >= min(len(first), 9)
             ex.maps.until(
                 "e => e.querySelector('.wk-maps-stage').offsetWidth"
                 " <= e.querySelector('.wk-maps-scroll').clientWidth"

@@ -142,6 +142,9 @@ class ClusterPanel(Panel):
             selection.customdata = [_enrichment(row) for row in table.to_dict("records")]
             rest.x, rest.y = _percent(table["share_out"]), at
             rest.text = names
+            # Said anew each time: of a hidden trace plotly reports its own "trace 1", and
+            # FigureWidget then forgets ours.
+            rest.name = "rest"
             rest.visible = bool(0 < chosen < len(self.session.store))
             # Numbers on the axis: two clusters may have one name.
             self._figure.layout.yaxis.tickvals = at

@@ -47,6 +47,9 @@ function render(props: RenderProps): () => void {
   let picks: Picks = NONE;
   let at = 0; // index of the keyboard cursor
   let l: Layout = layout(0, 600, 96);
+  // As the observer saw it: while a page changes its theme, a frame may find it without its sizes,
+  // and no change is told when they come back before the frame ends.
+  let room = { width: 0, height: 0 };
   const captions = new Map<number, string>();
   const cells = new Map<number, Cell>(); // by index in the order
 
@@ -154,11 +157,12 @@ function render(props: RenderProps): () => void {
       return finish();
     }
     scroll.style.maxHeight = `${height}px`;
-    l = layout(order.length, content.clientWidth, side);
+    if (room.width === 0) return; // not on the page, or shown just now: the observer will tell
+    l = layout(order.length, room.width, side);
     content.style.height = `${l.height}px`;
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const level = levelFor(side, ratio);
-    const [from, to] = visible(l, order.length, scroll.scrollTop, Math.min(height, scroll.clientHeight));
+    const [from, to] = visible(l, order.length, scroll.scrollTop, Math.min(height, room.height));
     const free: Cell[] = [];
     for (const [index, cell] of cells) {
       if (index >= from && index < to) continue;
@@ -311,7 +315,10 @@ function render(props: RenderProps): () => void {
     onChange(model, ["_rows"], reorder, signal);
   onChange(model, ["_labels", "_legend", "_revision", "rule"], update, signal);
   onChange(model, ["_rule_text", "_count_text", "label", "size", "height", "_focus", "_empty"], redraw, signal);
-  const observer = new ResizeObserver(redraw);
+  const observer = new ResizeObserver(() => {
+    room = { width: content.clientWidth, height: scroll.clientHeight };
+    redraw();
+  });
   observer.observe(scroll);
   signal.addEventListener("abort", () => {
     observer.disconnect();

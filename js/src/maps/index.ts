@@ -42,6 +42,9 @@ function render(props: RenderProps): () => void {
   let pictureOf: unknown = null; // the atlas trait that `picture` shows
   let turn = 0; // only the newest decoding counts
   let l: Layout = layout(0, 600, 96);
+  // As the observer saw it: while a page changes its theme, a frame may find it without its sizes,
+  // and no change is told when they come back before the frame ends.
+  let width = 0;
   let hover: Hover | null = null;
   let stroke: Stroke | null = null;
   let cursor: number | null = null; // cell under the keyboard, flat index in the slice
@@ -128,8 +131,9 @@ function render(props: RenderProps): () => void {
     const now = settings();
     words();
     bar.show(content, now);
-    const room = scroll.clientWidth - 8;
-    if (content.rows.length && room > 0) {
+    const room = width - 8;
+    if (content.rows.length) {
+      if (room <= 0) return; // not on the page, or shown just now: the observer will tell
       const fit = fitting(content.rows.length, room, now.height || FIT_HEIGHT);
       l = layout(content.rows.length, room, now.size < 32 ? fit : now.size);
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
@@ -348,7 +352,10 @@ function render(props: RenderProps): () => void {
   onChange(model, CONTENT, () => void update(), signal);
   onChange(model, LOOK, redraw, signal);
   onChange(model, ["_note", "label", "_empty"], words, signal);
-  const observer = new ResizeObserver(redraw);
+  const observer = new ResizeObserver(() => {
+    width = scroll.clientWidth;
+    redraw();
+  });
   observer.observe(scroll);
   observer.observe(root);
   signal.addEventListener("abort", () => {
