@@ -60,7 +60,7 @@ def inside(polygon: npt.ArrayLike, points: npt.ArrayLike) -> BoolArray:
     Shimrat (1962), Algorithm 112, for the crossing count; Shewchuk (1997), "Adaptive
     precision floating-point arithmetic", for the error bound of the orientation test.
     """
-    poly = _polygon(polygon)
+    poly = polygon_of(polygon)
     pts = _points(points)
     result = np.zeros(len(pts), dtype=bool)
     if len(poly) < 3 or not len(pts):
@@ -107,7 +107,8 @@ def in_box(box: npt.ArrayLike, points: npt.ArrayLike) -> BoolArray:
 
 
 # -- borders -----------------------------------------------------------------------------
-def _polygon(polygon: npt.ArrayLike) -> FloatArray:
+def polygon_of(polygon: npt.ArrayLike) -> FloatArray:
+    """Checked vertices (v, 2); ``InvalidInput`` as :func:`inside` says."""
     try:
         poly = np.asarray(polygon, dtype=np.float64)
     except (TypeError, ValueError) as error:

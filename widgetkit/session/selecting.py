@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, UnknownName, near
-from widgetkit.session import alike, geometry, query
+from widgetkit.session import alike, bins, geometry, query
 from widgetkit.session.core import Core
 from widgetkit.session.maps import check_rows
 from widgetkit.session.selection import How, Selection
@@ -30,6 +30,8 @@ _LISTED = 20
 
 class Selecting(Core):
     """The part of :class:`Session` that selects."""
+
+    _bins: tuple[npt.NDArray[Any], bins.Bins] | None = None
 
     def select(
         self,
@@ -78,7 +80,7 @@ class Selecting(Core):
         """Select the tiles inside a lasso (even-odd) on the projection, or on ``xy`` (n, 2)."""
         points, lasting = self._points(xy)
         vertices = np.asarray(polygon, dtype=np.float64)
-        mask = geometry.inside(vertices, points)
+        mask = self._inside(vertices, points)
         listed = vertices.reshape(-1, 2).tolist()
         made = Selection.from_mask(mask, how=check_how({"kind": "polygon", "polygon": listed}))
         return self._select(made, mode, "Lasso", f"select_polygon({listed!r}", lasting=lasting)
@@ -248,6 +250,17 @@ class Selecting(Core):
         if projection is None:
             raise InvalidInput("The projection is still being computed. Call session.wait() first.")
         return projection.xy, self.layer in self._lasting
+
+    def _inside(
+        self, polygon: npt.NDArray[np.float64], points: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Points inside; those of the projection are sorted once for all later lassos."""
+        projection = self.projection
+        if projection is None or points is not projection.xy or len(points) < bins.WORTH:
+            return geometry.inside(polygon, points)
+        if self._bins is None or self._bins[0] is not points:
+            self._bins = (points, bins.Bins(points))
+        return self._bins[1].inside(polygon)
 
     def _columns(self, text: str) -> dict[str, pd.Series[Any]]:
         """Columns that queries know beside those of the table."""

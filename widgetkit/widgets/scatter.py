@@ -280,7 +280,7 @@ class Scatter(View):
         if shown is not None and shown.numeric:
             lines.append(f"  {shown.by}: {shown.low:.6g} to {shown.high:.6g}")
         elif shown is not None:
-            inside = np.bincount(shown.codes[self.session.selection.mask], minlength=256)
+            inside = np.bincount(shown.codes[self.session.selection.rows], minlength=256)
             lines += [
                 f"  {item.name}: {item.count:,} tiles, {int(inside[i]):,} selected"
                 for i, item in enumerate(shown.items)
