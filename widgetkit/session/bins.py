@@ -29,22 +29,24 @@ class Bins:
 
     def __init__(self, points: npt.NDArray[np.floating[Any]]) -> None:
         self._n = len(points)
-        rows = np.flatnonzero(np.isfinite(points).all(axis=1)).astype(np.int32)
-        finite = points[rows]
-        if len(rows):
-            low, high = finite.min(axis=0), finite.max(axis=0)
-        else:
-            low = high = np.zeros(2, dtype=points.dtype)
-        self._low = low.astype(np.float64)
-        with np.errstate(over="ignore", divide="ignore"):
-            extent = high.astype(np.float64) - self._low
-            self._scale = np.where((extent > 0) & np.isfinite(extent), _SIDE / extent, 0.0)
-        column, row = self._cell(finite[:, 0], 0), self._cell(finite[:, 1], 1)
-        cell = row.astype(np.uint16) * np.uint16(_SIDE) + column.astype(np.uint16)
+        x, y = points[:, 0], points[:, 1]
+        good = np.isfinite(x) & np.isfinite(y)
+        rows = np.arange(self._n, dtype=np.int32)
+        if not good.all():
+            points, rows = points[good], rows[good]
+        # The reductions of NumPy are quick along long axes only: a column at a time.
+        ends = [(float(c.min()), float(c.max())) if len(c) else (0.0, 0.0) for c in points.T]
+        self._low = [low for low, _ in ends]
+        extents = [high - low for low, high in ends]
+        self._scale = [_SIDE / e if 0 < e < np.inf else 0.0 for e in extents]
+        cell = self._cell(points[:, 1], 1).astype(np.uint16)
+        cell *= np.uint16(_SIDE)
+        cell += self._cell(points[:, 0], 0).astype(np.uint16)
         order = np.argsort(cell, kind="stable")
         self._rows = rows[order]
-        self._points = finite[order]
-        self._start = np.searchsorted(cell[order], np.arange(_SIDE * _SIDE + 1))
+        self._points = points[order]
+        counts = np.bincount(cell, minlength=_SIDE * _SIDE)
+        self._start = np.concatenate([[0], np.cumsum(counts)])
 
     def inside(self, polygon: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """The same as :func:`geometry.inside` on the points, bit for bit."""
@@ -70,6 +72,9 @@ class Bins:
     def _cell(self, values: npt.NDArray[Any], axis: int) -> npt.NDArray[np.int64]:
         # Monotone, also in floats: a point between two others is in a cell between theirs.
         with np.errstate(over="ignore", invalid="ignore"):
-            cell = (values.astype(np.float64) - self._low[axis]) * self._scale[axis]
-        clipped: npt.NDArray[Any] = np.clip(np.nan_to_num(cell), 0, _SIDE - 1)
-        return clipped.astype(np.int64)
+            cell = np.subtract(values, self._low[axis], dtype=np.float64)
+            cell *= self._scale[axis]
+        np.fmax(cell, 0, out=cell)  # also where infinity met a scale of zero
+        np.fmin(cell, _SIDE - 1, out=cell)
+        whole: npt.NDArray[np.int64] = cell.astype(np.int64)
+        return whole
