@@ -9,7 +9,8 @@ export interface Grid {
   positions: Uint16Array;
   /** Points of cell c are order[start[c]] .. order[start[c + 1] - 1]. */
   start: Uint32Array;
-  order: Uint32Array;
+  /** Four bytes a point: made when first asked for, which a map that nobody points at never does. */
+  readonly order: Uint32Array;
 }
 
 /** Counting sort of the points into 256 x 256 cells; missing points are left out. */
@@ -21,10 +22,20 @@ export function buildGrid(positions: Uint16Array): Grid {
   const missing = (i: number): boolean => positions[2 * i] === MISSING_POSITION;
   for (let i = 0; i < count; i++) if (!missing(i)) start[cellOf(i) + 1]! += 1;
   for (let c = 0; c < SIDE * SIDE; c++) start[c + 1]! += start[c]!;
-  const next = start.slice();
-  const order = new Uint32Array(start[SIDE * SIDE]!);
-  for (let i = 0; i < count; i++) if (!missing(i)) order[next[cellOf(i)]!++] = i;
-  return { positions, start, order };
+  const sort = (): Uint32Array => {
+    const next = start.slice();
+    const order = new Uint32Array(start[SIDE * SIDE]!);
+    for (let i = 0; i < count; i++) if (!missing(i)) order[next[cellOf(i)]!++] = i;
+    return order;
+  };
+  let order: Uint32Array | null = null;
+  return {
+    positions,
+    start,
+    get order() {
+      return (order ??= sort());
+    },
+  };
 }
 
 function cellRange(low: number, high: number): [number, number] {
@@ -48,9 +59,10 @@ export function nearest(
   const [r0, r1] = cellRange(y - radius_y, y + radius_y);
   let found = -1;
   let best = 1; // of the ellipse
+  const { order } = grid;
   for (let r = r0; r <= r1; r++) {
     for (let k = grid.start[r * SIDE + c0]!; k < grid.start[r * SIDE + c1 + 1]!; k++) {
-      const i = grid.order[k]!;
+      const i = order[k]!;
       const dx = (grid.positions[2 * i]! - x) / radius_x;
       const dy = (grid.positions[2 * i + 1]! - y) / radius_y;
       const distance = dx * dx + dy * dy;
