@@ -7,6 +7,8 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 # would be shadowed by the module as soon as somebody imports that.
 from widgetkit.analysis.composition import Dominance, composition, dominance
 from widgetkit.analysis.contrast import selection_contrast
+from widgetkit.analysis.correlations import Correlation, correlation, correlation_table
+from widgetkit.analysis.group_shares import group_share, shares
 from widgetkit.analysis.hdbscan import hdbscan_labels
 from widgetkit.analysis.kmeans import KMeans
 from widgetkit.analysis.nmf import NMF
@@ -20,13 +22,17 @@ from widgetkit.analysis.umap_layout import warm_up
 
 __all__ = [
     "NMF",
+    "Correlation",
     "Dominance",
     "KMeans",
     "Projection",
     "Representatives",
     "bootstrap_stability",
     "composition",
+    "correlation",
+    "correlation_table",
     "dominance",
+    "group_share",
     "hdbscan_labels",
     "label_agreement",
     "match",
@@ -37,6 +43,7 @@ __all__ = [
     "quality",
     "representatives",
     "selection_contrast",
+    "shares",
     "silhouette_by_cluster",
     "stability",
     "trustworthiness",

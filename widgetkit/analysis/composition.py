@@ -9,16 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.analysis._arrays import as_mask
-from widgetkit.errors import InvalidInput
+from widgetkit.analysis._columns import codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Standard normal quantile of a 95 % interval.
 _Z95 = 1.959964
-
-#: What a missing value of a column is called.
-MISSING = "(missing)"
 
 #: Share of a selection above which one source is said to dominate it.
 DOMINANT = 0.8
@@ -55,7 +52,7 @@ def composition(labels: npt.ArrayLike, mask: npt.ArrayLike) -> pd.DataFrame:
     """
     import pandas as pd
 
-    names, index = _codes(labels)
+    names, index = codes(labels)
     chosen = as_mask(mask, len(index))
     inside = np.bincount(index[chosen], minlength=len(names))
     outside = np.bincount(index[~chosen], minlength=len(names))
@@ -121,7 +118,7 @@ def dominance(
     above : float
         Share, 0 to 1.
     """
-    names, index = _codes(values)
+    names, index = codes(values)
     chosen = as_mask(mask, len(index))
     total, rest = int(chosen.sum()), int((~chosen).sum())
     if total == 0:
@@ -148,38 +145,3 @@ def dominance(
         share_out,
         warning,
     )
-
-
-def _codes(values: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:
-    """Different values, ascending (missing last), and which one each row has."""
-    column = np.asarray(values)
-    if column.ndim != 1:
-        raise InvalidInput(
-            f"One label a tile is needed; got {column.dtype} of shape {column.shape}."
-        )
-    if column.dtype.kind in "iu" or column.size == 0:
-        numbers, which = np.unique(column.astype(np.int64), return_inverse=True)
-        return numbers, which
-    if column.dtype.kind == "f" and not np.array_equal(
-        column, np.round(column), equal_nan=True
-    ):  # NaN is a missing number
-        raise InvalidInput(
-            f"labels are {column.dtype} with fractions. Cut numbers into groups first, "
-            "e.g. with pandas.cut."
-        )
-    import pandas as pd
-
-    missing = pd.isna(column)
-    known = column[~missing]
-    if column.dtype.kind == "f":  # whole numbers with gaps: ordered as numbers, shown without ".0"
-        order, which = np.unique(known, return_inverse=True)
-        texts = [f"{value:.0f}" for value in order]
-    else:
-        order, which = np.unique(np.array([str(v) for v in known], object), return_inverse=True)
-        texts = list(order)
-    index = np.full(len(column), len(texts), dtype=np.intp)
-    index[~missing] = which
-    names = np.empty(len(texts) + int(missing.any()), dtype=object)
-    names[: len(texts)] = texts
-    names[len(texts) :] = MISSING
-    return names, index
