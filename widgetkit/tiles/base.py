@@ -20,6 +20,10 @@ from widgetkit.tiles.pixels import default_window, display, is_colour
 
 #: Columns that every table has, in this order; metadata may not use these names.
 RESERVED = ("id", "source", "x", "y", "z", "level", "size", "mpp")
+#: Column of tiles cut from slides: number of the tile's slide among those that the source's
+#: ``describe()`` lists, all parts of a combined source counted through; -1 for tiles of no slide. It
+#: binds what is recorded of a slide (size, resolution, hash) to its tiles without a name.
+RECORD = "slide_record"
 #: dtypes a source may read as; others are converted where they come in.
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 #: Below 5 px an axis of width could be mistaken for one of colour (3, or 4 with alpha).

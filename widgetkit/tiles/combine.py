@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from widgetkit.errors import BadImage, BadMetadata, InvalidInput, NoTissue
-from widgetkit.tiles.base import BaseSource, TileSource, check_rows
+from widgetkit.tiles.base import RECORD, BaseSource, TileSource, check_rows
 from widgetkit.tiles.metadata import Metadata, join_metadata
 
 
@@ -41,7 +41,8 @@ def concat(sources: Sequence[TileSource]) -> TileSource:
     BadImage
         Shapes or dtypes differ.
     BadMetadata
-        Two sources hold a tile of the same id (same name, position, level and size).
+        Two sources hold a tile of the same id (same name, position, level and size), or call
+        different slides by one name.
     """
     return ConcatTiles(sources)
 
@@ -98,7 +99,7 @@ class ConcatTiles(BaseSource):
                     f"Source {i} has tiles of {tuple(part.shape)}, {part.dtype}; the first has "
                     f"{tuple(first.shape)}, {first.dtype}. Read all with the same size."
                 )
-        table = pd.concat([part.table for part in parts], ignore_index=True)
+        table = _with_records(parts)
         if not table["id"].is_unique:
             raise BadMetadata(
                 f"{int(table['id'].duplicated().sum()):,} tiles are in two of the sources. Give the "
@@ -128,6 +129,62 @@ class ConcatTiles(BaseSource):
     def describe(self) -> dict[str, object]:
         """Provenance of each part."""
         return {"kind": "concat", "parts": [part.describe() for part in self._parts]}
+
+
+def _with_records(parts: Sequence[TileSource]) -> pd.DataFrame:
+    """The tables one below the other; slide records counted through all parts.
+
+    Raises
+    ------
+    BadMetadata
+        Two parts call different slides by one name.
+    """
+    tables, identities, before = [], [], 0
+    for part in parts:
+        table = part.table
+        listed = slides_listed(part.describe())
+        if RECORD in table.columns:
+            table = table.copy()
+            own = table[RECORD].to_numpy(np.int64)
+            table[RECORD] = np.where(own >= 0, own + before, -1)
+        tables.append(table)
+        identities += [tuple(str(slide.get(key)) for key in _IDENTITY) for slide in listed]
+        before += len(listed)
+    joined = pd.concat(tables, ignore_index=True)
+    if RECORD not in joined.columns:
+        return joined
+    joined[RECORD] = joined[RECORD].fillna(-1).astype(np.int64)
+    pairs = joined.loc[joined[RECORD] >= 0, ["source", RECORD]].drop_duplicates()
+    seen: dict[str, tuple[str, ...]] = {}
+    for name, record in zip(pairs["source"], pairs[RECORD], strict=True):
+        if (
+            record < len(identities)
+            and seen.setdefault(name, identities[record]) != identities[record]
+        ):
+            raise BadMetadata(
+                f"Two sources call different slides {name!r}. Give the slides different names with "
+                "names=."
+            )
+    return joined
+
+
+#: What tells one slide from another of the same name.
+_IDENTITY = ("width", "height", "quickhash")
+
+
+def slides_listed(described: object) -> list[Mapping[str, object]]:
+    """The slides that a source's ``describe()`` lists, all parts counted through."""
+    if not isinstance(described, Mapping):
+        return []
+    parts = described.get("parts")
+    if isinstance(parts, list | tuple):
+        return [slide for part in parts for slide in slides_listed(part)]
+    if "of" in described:
+        return slides_listed(described["of"])
+    slides = described.get("slides")
+    if not isinstance(slides, list | tuple):
+        return []
+    return [slide if isinstance(slide, Mapping) else {} for slide in slides]
 
 
 class AnnotatedTiles(BaseSource):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from widgetkit.errors import BadMetadata, near
-from widgetkit.tiles.base import RESERVED
+from widgetkit.tiles.base import RECORD, RESERVED
 
 Metadata: TypeAlias = "pd.DataFrame | Mapping[str, object]"
 
@@ -44,7 +44,7 @@ def join_metadata(
     ------
     BadMetadata
         Wrong length, keys missing or twice, a reserved name (``id``, ``source``, ``x``, ``y``,
-        ``z``, ``level``, ``size``, ``mpp``), or a column that is neither numbers, text, truth values
+        ``z``, ``level``, ``size``, ``mpp``, ``slide_record``), or a column that is neither numbers, text, truth values
         nor dates.
     """
     frame = _as_frame(metadata, len(table))
@@ -53,11 +53,12 @@ def join_metadata(
         twice = sorted({str(name) for name in frame.columns[frame.columns.duplicated()]})
         raise BadMetadata(f"The metadata has columns of the same name: {', '.join(twice)}.")
     picked = _by_position(table, frame) if on is None else _by_key(table, frame, on)
-    clashes = [name for name in picked.columns if name in RESERVED]
+    taken = (*RESERVED, RECORD)
+    clashes = [name for name in picked.columns if name in taken]
     if clashes:
         raise BadMetadata(
             f"The metadata has {', '.join(map(repr, clashes))}, which the kit uses itself "
-            f"({', '.join(RESERVED)}). Rename or drop the column."
+            f"({', '.join(taken)}). Rename or drop the column."
         )
     out = table.copy()
     for name in picked.columns:

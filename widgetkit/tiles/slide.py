@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from widgetkit.errors import BadImage, InvalidInput, MissingDependency, NoTissue, missing
-from widgetkit.tiles.base import SMALLEST_SIDE, BaseSource, make_table
+from widgetkit.tiles.base import RECORD, SMALLEST_SIDE, BaseSource, make_table
 from widgetkit.tiles.metadata import Metadata, finish
 from widgetkit.tiles.tissue import covered, tissue_mask
 
@@ -112,7 +112,7 @@ def from_slide(
     -------
     SlideTiles
         Ordered by slide as given, then row by row. ``x``, ``y`` are the top left corner in level-0
-        pixels.
+        pixels; ``slide_record`` is the number of the tile's slide in ``describe()["slides"]``.
 
     Raises
     ------
@@ -163,6 +163,7 @@ def from_slide(
             size=size,
             mpp=cut.mpp,
         )
+        table[RECORD] = len(infos)
         if tissue is not None:
             table["tissue"] = share if len(places) else np.empty(0)
         tables.append(table)
@@ -204,7 +205,10 @@ class SlideTiles(BaseSource):
         return self._slides.read(name, x, y, self._cuts[name], self._shape[0])
 
     def describe(self) -> dict[str, object]:
-        """Provenance: settings and, for each slide in order, its size, resolution, OpenSlide's hash."""
+        """Provenance: settings and, for each slide in order, its size, resolution, OpenSlide's hash.
+
+        No names: the column ``slide_record`` says which of the slides listed a tile is of.
+        """
         return {
             "kind": "slide",
             **self._settings,
@@ -216,6 +220,7 @@ class SlideTiles(BaseSource):
                     "vendor": info.vendor,
                     "quickhash": info.quickhash,
                     "level": self._cuts[info.name].level,
+                    "step": list(self._cuts[info.name].step),
                 }
                 for info in self._infos
             ],
