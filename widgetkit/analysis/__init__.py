@@ -5,6 +5,7 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 
 # Eager on purpose: several functions carry the name of their module, and a lazily loaded name
 # would be shadowed by the module as soon as somebody imports that.
+from widgetkit.analysis.classification import prediction_report
 from widgetkit.analysis.composition import Dominance, composition, dominance
 from widgetkit.analysis.contrast import selection_contrast
 from widgetkit.analysis.correlations import Correlation, correlation, correlation_table
@@ -13,6 +14,7 @@ from widgetkit.analysis.hdbscan import hdbscan_labels
 from widgetkit.analysis.kmeans import KMeans
 from widgetkit.analysis.nmf import NMF
 from widgetkit.analysis.nnls import nnls, nnls_batches
+from widgetkit.analysis.prediction import Prediction, grouped_prediction
 from widgetkit.analysis.projection import Projection, project
 from widgetkit.analysis.quality import quality, silhouette_by_cluster, trustworthiness
 from widgetkit.analysis.representatives import Representatives, representatives
@@ -25,6 +27,7 @@ __all__ = [
     "Correlation",
     "Dominance",
     "KMeans",
+    "Prediction",
     "Projection",
     "Representatives",
     "bootstrap_stability",
@@ -33,12 +36,14 @@ __all__ = [
     "correlation_table",
     "dominance",
     "group_share",
+    "grouped_prediction",
     "hdbscan_labels",
     "label_agreement",
     "match",
     "neighbourhood_trust",
     "nnls",
     "nnls_batches",
+    "prediction_report",
     "project",
     "quality",
     "representatives",

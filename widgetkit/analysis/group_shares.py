@@ -270,7 +270,7 @@ def _effect(column: Floats, group: Codes) -> tuple[float, float, float] | None:
         return None
     values = column - column.mean()
     total = float(values @ values)
-    sums: Floats = np.bincount(group, weights=values)
+    sums = np.bincount(group, weights=values).astype(np.float64)
     sizes = np.bincount(group).astype(np.float64)
     between = min(float(_squares(sums, sizes)), total)
     if n == len(present):
@@ -308,7 +308,7 @@ def _permuted(
     if units == owner.max() + 1:
         return np.nan, units, "No p: every group is a single unit, so nothing can change places."
     values = column - column.mean()
-    sums: Floats = np.bincount(unit, weights=values)
+    sums = np.bincount(unit, weights=values).astype(np.float64)
     sizes = np.bincount(unit).astype(np.float64)
     order = np.argsort(owner, kind="stable")
     starts = np.flatnonzero(np.diff(owner[order], prepend=-1))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.analysis._arrays import Floats, Ints, Mask, sample_rows
+from widgetkit.analysis._arrays import Floats, Ints, sample_rows
 from widgetkit.analysis._columns import Codes
+from widgetkit.analysis._ranks import mean_ranks, rank_classes
 from widgetkit.analysis.moments import Moments
 from widgetkit.analysis.resampling import Counts, resample
 
@@ -71,11 +72,11 @@ class RankSample:
         for j in range(b.shape[1]):
             out = lost | np.isnan(b[:, j])
             if out.any() or whole is None:
-                ranks = _ranks(a, out)
+                ranks = mean_ranks(a, out)
                 whole = None if out.any() else ranks
             else:
                 ranks = whole
-            self._ranked.append((ranks, _ranks(b[:, [j]], out)[:, 0]))
+            self._ranked.append((ranks, mean_ranks(b[:, [j]], out)[:, 0]))
             found.add_column(j, codes, *self._ranked[j])
         return found
 
@@ -90,7 +91,7 @@ class RankSample:
             alone = Moments(1, 1, 1)
             if len(x):
                 first = np.zeros(len(x), np.intp)
-                alone.add_column(0, first, _ranks(x, out), _ranks(y, out)[:, 0])
+                alone.add_column(0, first, mean_ranks(x, out), mean_ranks(y, out)[:, 0])
             found.append(float(alone.correlation()[0, 0]))
         return found
 
@@ -119,21 +120,9 @@ class RankSample:
         return found
 
 
-def _ranks(values: Floats, out: Mask) -> Floats:
-    """Mean ranks of each column in [-1/2, 1/2], about 0; NaN in rows ``out``."""
-    from scipy.stats import rankdata
-
-    kept = ~out
-    n = max(int(kept.sum()), 1)
-    found = np.full(values.shape, np.nan)
-    for j in range(values.shape[1]):
-        found[kept, j] = (rankdata(values[kept, j]) - (n + 1) / 2) / n
-    return found
-
-
 def _table(a: Floats, b: Floats, units_of: Codes, units: int, classes: int) -> Floats:
     """(units, classes * classes) positions of each unit in each pair of classes."""
-    x, y = (np.clip((side + 0.5) * classes, 0, classes - 1).astype(np.intp) for side in (a, b))
+    x, y = (rank_classes(side, classes) for side in (a, b))
     flat = (units_of * classes + x) * classes + y
     return np.bincount(flat, minlength=units * classes**2).reshape(units, -1).astype(np.float64)
 
