@@ -11,6 +11,7 @@ import os
 from widgetkit.store.derived import Derived, Entry
 from widgetkit.store.manifest import ImageInfo, LayerInfo, Manifest, SpriteInfo
 from widgetkit.store.plan import ImageEncoding, LayerPlan, Plan
+from widgetkit.store.resumable import Column, ResumableWriter, Segmented
 from widgetkit.store.store import ActivationStore
 from widgetkit.store.verify import VerifyReport
 from widgetkit.store.writer import StoreWriter
@@ -23,6 +24,7 @@ def open(path: str | os.PathLike[str]) -> ActivationStore:  # named as in `wk.op
 
 __all__ = [
     "ActivationStore",
+    "Column",
     "Derived",
     "Entry",
     "ImageEncoding",
@@ -31,6 +33,8 @@ __all__ = [
     "LayerPlan",
     "Manifest",
     "Plan",
+    "ResumableWriter",
+    "Segmented",
     "SpriteInfo",
     "StoreWriter",
     "VerifyReport",

@@ -8,14 +8,13 @@ reader sees the old result or the new one, whole, and needs no lock.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,22 @@ from numpy.typing import ArrayLike, NDArray
 
 from widgetkit.errors import InvalidInput, StoreCorrupt, StoreNotFound, UnknownName, near
 from widgetkit.store import jsonio, npy
-from widgetkit.store.atomic import (
-    FileRecord,
-    read_checked,
-    write_array,
-    write_bytes,
-)
+from widgetkit.store.atomic import FileRecord, read_checked, write_bytes
 from widgetkit.store.paths import DERIVED, inside, is_relative, problems_with, slug
+from widgetkit.store.resumable import (
+    Column,
+    ResumableWriter,
+    Segmented,
+    check_columns,
+    damaged,
+    keep_array,
+    parse_column,
+    parse_listed,
+)
 
 _ENTRY = "entry.json"
-_VERSION = 1
+# 2 has segmented arrays; a result without them is written as version 1, which older software reads.
+_VERSION, _NEWEST = 1, 2
 # Files of replaced results stay this long, for readers that still hold the old entry and for
 # writers that have written their arrays but not yet their entry.
 _KEEP_SECONDS = 3600.0
@@ -57,6 +62,9 @@ class Entry:
         ISO 8601, UTC.
     arrays : mapping of str to ndarray
         Read from disk, and compared with their checksums, when first asked for.
+    segmented : mapping of str to Segmented
+        Arrays read by position, ``take(rows)``, made by :meth:`Derived.begin`; like activations
+        they are compared with their checksums by ``store.verify()`` only.
     """
 
     kind: str
@@ -66,6 +74,7 @@ class Entry:
     parent: str | None
     created: str
     arrays: Mapping[str, NDArray[Any]]
+    segmented: Mapping[str, Segmented] = field(default_factory=dict)
 
 
 class _LazyArrays(Mapping[str, NDArray[Any]]):
@@ -143,18 +152,9 @@ class Derived:
                     "An array of a derived result needs a name of 1 to 200 characters."
                 )
         stored = {key: npy.storable(np.array(value)) for key, value in arrays.items()}
-        value = {
-            "version": _VERSION,
-            "store": self._store_id,
-            "kind": kind,
-            "name": name,
-            "params": jsonio.plain(dict(params), "params"),
-            "seed": None if seed is None else int(seed),
-            "parent": parent,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+        value = self._value(kind, name, params, seed, parent) | {"created": _now()}
         try:
-            self._write(kind, name, stored, value)
+            self._write(value, stored)
         except OSError as error:
             if error.errno not in _READ_ONLY:
                 raise
@@ -163,34 +163,144 @@ class Derived:
             self._memory.pop((kind, name), None)
         return self.get(kind, name)
 
-    def _write(
-        self, kind: str, name: str, arrays: Mapping[str, NDArray[Any]], value: dict[str, Any]
-    ) -> None:
-        folder = _folder(kind, name)
-        path = inside(self._root, folder)
-        listed: dict[str, tuple[str, int, str]] = {}
-        for key, array in arrays.items():
-            # Bytes first under a name of this writer, then under one that tells the content.
-            draft = write_array(
-                self._root, f"{folder}/{slug(key)}.{os.getpid()}-{threading.get_ident()}.npy", array
+    def _value(
+        self,
+        kind: str,
+        name: str,
+        params: Mapping[str, Any],
+        seed: int | None,
+        parent: str | None,
+    ) -> dict[str, Any]:
+        return {
+            "version": _VERSION,
+            "store": self._store_id,
+            "kind": kind,
+            "name": name,
+            "params": jsonio.plain(dict(params), "params"),
+            "seed": None if seed is None else int(seed),
+            "parent": parent,
+        }
+
+    def begin(
+        self,
+        kind: str,
+        name: str,
+        columns: Mapping[str, Column],
+        *,
+        rows: int,
+        segment_rows: int,
+        params: Mapping[str, Any],
+        seed: int | None = None,
+        parent: str | None = None,
+        make: Callable[[], Mapping[str, ArrayLike]] | None = None,
+    ) -> ResumableWriter:
+        """Begin a result of many rows, or go on with the run of the same call that was cut short.
+
+        Nothing is visible before ``writer.commit()``; a result of that name is there until then.
+        In a folder that cannot be written to, the whole result is kept in memory, with a warning
+        that says how much that is.
+
+        Parameters
+        ----------
+        kind, name, params, seed, parent
+            As in :meth:`put`.
+        columns : mapping of str to Column
+        rows, segment_rows : int
+        make : callable, optional
+            Returns small arrays that all rows depend on (factors, say). Called when the run is
+            new; one that is resumed reads what was made then, so that all segments agree.
+
+        Examples
+        --------
+        >>> writer = store.derived.begin(                               # doctest: +SKIP
+        ...     "factors", "nmf", {"weights": Column((10, 7, 7), "<f2")}, rows=len(store),
+        ...     segment_rows=512, params={"k": 10}, seed=0, make=lambda: {"H": fit()})
+        >>> for index in writer.missing_segments():                     # doctest: +SKIP
+        ...     writer.write_segment(index, {"weights": assign(writer.range(index))})
+        >>> writer.commit().segmented["weights"].take(rows)             # doctest: +SKIP
+        """
+        _check_names(kind, name)
+        check_columns(columns, rows, segment_rows)
+        plan = self._value(kind, name, params, seed, parent) | {
+            "version": _NEWEST,
+            "rows": int(rows),
+            "segment_rows": int(segment_rows),
+            "columns": {
+                key: [list(map(int, column.item)), np.dtype(column.dtype).newbyteorder("<").str]
+                for key, column in columns.items()
+            },
+        }
+        writer = ResumableWriter(self._root, _folder(kind, name), plan, self._finish)
+        try:
+            writer.prepare(make)
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            size = sum(c.segment_bytes(rows) for c in writer.columns.values()) / 2**20
+            warnings.warn(
+                f"{self._root} cannot be written to: {kind} {name!r} is kept in memory "
+                f"({size:.0f} MB) and is lost when this session ends. Copy the store to a folder of "
+                "your own to keep it and to spare the memory.",
+                UserWarning,
+                stacklevel=2,
             )
-            final = f"{folder}/{slug(key)}.{draft.sha256[:16]}.npy"
-            (self._root / draft.path).replace(self._root / final)
-            listed[key] = (final.rpartition("/")[2], draft.size, draft.sha256)
+            writer.prepare_in_memory(make)
+        return writer
+
+    def _finish(
+        self,
+        plan: Mapping[str, Any],
+        arrays: dict[str, NDArray[Any]],
+        made: Mapping[str, Any] | None,
+        columns: dict[str, Any],
+    ) -> Entry:
+        """The end of a run of :meth:`begin`; ``made`` is None for one in memory."""
+        keys = ("version", "store", "kind", "name", "params", "seed", "parent")
+        value = {key: plan[key] for key in keys} | {"created": _now()}
+        if made is None:
+            return self._keep_in_memory(value, arrays, columns, warn=False)
+        self._write(value | {"segmented": columns}, arrays, made)
+        with self._lock:
+            self._memory.pop((value["kind"], value["name"]), None)
+        return self.get(value["kind"], value["name"])
+
+    def _write(
+        self,
+        value: dict[str, Any],
+        arrays: Mapping[str, NDArray[Any]],
+        made: Mapping[str, Any] | None = None,
+    ) -> None:
+        folder = _folder(value["kind"], value["name"])
+        path = inside(self._root, folder)
+        listed: dict[str, Any] = dict(made or {})
+        for key, array in arrays.items():
+            record = keep_array(self._root, folder, key, array)
+            listed[key] = (record.path.rpartition("/")[2], record.size, record.sha256)
         entry = jsonio.signed(jsonio.plain(value | {"arrays": listed}, "entry"))
         write_bytes(self._root, f"{folder}/{_ENTRY}", jsonio.canonical(entry))
-        _tidy(path, {_ENTRY, *(file for file, _, _ in listed.values())})
+        needed = {_ENTRY, *(file for file, _, _ in listed.values())}
+        for column in value.get("segmented", {}).values():
+            needed.update(file for file, _, _ in column["files"])
+        _tidy(path, needed)
 
-    def _keep_in_memory(self, value: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Entry:
+    def _keep_in_memory(
+        self,
+        value: dict[str, Any],
+        arrays: dict[str, NDArray[Any]],
+        segmented: Mapping[str, Segmented] | None = None,
+        *,
+        warn: bool = True,
+    ) -> Entry:
         for array in arrays.values():
             array.flags.writeable = False
         entry = Entry(
             value["kind"], value["name"], value["params"], value["seed"], value["parent"],
-            value["created"], arrays,
+            value["created"], arrays, segmented or {},
         )  # fmt: skip
         with self._lock:
             self._memory[entry.kind, entry.name] = entry
-            warn, self._warned = not self._warned, True
+            warn = warn and not self._warned
+            self._warned = self._warned or warn
         if warn:
             warnings.warn(
                 f"{self._root} cannot be written to: derived results (projections, clusterings) "
@@ -274,6 +384,8 @@ class Derived:
                 entry = self._read(folder)
                 for name in entry.arrays:
                     entry.arrays[name]
+                for column in entry.segmented.values():
+                    found += damaged(self._root, column.files)
             except StoreNotFound:
                 continue
             except StoreCorrupt as error:
@@ -310,7 +422,7 @@ class Derived:
         path = inside(self._root, f"{folder}/{_ENTRY}")
         value, _ = jsonio.read(path)
         fields = jsonio.Fields(value, str(path))
-        fields.integer("version", _VERSION, _VERSION)
+        version = fields.integer("version", _VERSION, _NEWEST)
         jsonio.check_signed(value, fields, str(path))
         if fields.text("store") != self._store_id:
             raise StoreCorrupt(f"{path} was made from another store. Delete its folder.")
@@ -324,25 +436,22 @@ class Derived:
             parent is None or isinstance(parent, str)
         ):
             raise StoreCorrupt(f"{path}: its seed or parent make no sense.")
-        records = {}
-        for key, listed in fields.mapping("arrays").items():
-            item = jsonio.Fields(
-                dict(zip(("file", "size", "sha256"), listed, strict=False))
-                if isinstance(listed, list)
-                else listed,
-                f"{path}, array {key[:80]!r}",
-            )
-            file = item.text("file", longest=200)
-            if "/" in file or not is_relative(file):
-                raise StoreCorrupt(f"{path}: {file!r} is not a file beside it.")
-            records[key] = FileRecord(
-                f"{folder}/{file}", item.integer("size", 0, 2**60), item.text("sha256", longest=64)
-            )
+        records = {
+            key: parse_listed(listed, folder, f"{path}, array {key[:80]!r}")
+            for key, listed in fields.mapping("arrays").items()
+        }
+        columns = {} if version == _VERSION else fields.mapping("segmented")
         fields.done()
-        wrong = problems_with(self._root, records.values())
+        segmented = {
+            key: parse_column(column, self._root, folder, f"{path}, array {key[:80]!r}")
+            for key, column in columns.items()
+        }
+        files = [*records.values(), *(file for s in segmented.values() for file in s.files)]
+        wrong = problems_with(self._root, files)
         if wrong:
             raise StoreCorrupt(f"Derived result {kind}/{name} of {self._root}: {wrong[0]}.")
-        return Entry(kind, name, params, seed, parent, created, _LazyArrays(self._root, records))
+        arrays = _LazyArrays(self._root, records)
+        return Entry(kind, name, params, seed, parent, created, arrays, segmented)
 
     def _unknown(self, kind: str, name: str) -> UnknownName:
         return UnknownName(
@@ -362,14 +471,26 @@ def _folder(kind: str, name: str) -> str:
     return f"{DERIVED}/{slug(kind)}/{slug(name)}"
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
 def _tidy(folder: Path, needed: set[str]) -> None:
-    """Remove files of earlier results that nobody can be reading any more."""
+    """Remove files of earlier results, and of runs given up, that nobody can be reading any more."""
     limit = time.time() - _KEEP_SECONDS
     with suppress(OSError):
-        for file in folder.iterdir():
+        for file in [*folder.iterdir(), *folder.glob("*/*")]:
             with suppress(OSError):
-                if file.name not in needed and file.stat().st_mtime < limit:
+                if file.is_dir() and not file.is_symlink():
+                    continue
+                if file.relative_to(folder).as_posix() not in needed and (
+                    file.lstat().st_mtime < limit
+                ):
                     file.unlink()
+        for below in folder.iterdir():
+            if below.is_dir() and not below.is_symlink():
+                with suppress(OSError):
+                    below.rmdir()  # only when empty
 
 
 __all__ = ["Derived", "Entry"]

@@ -184,6 +184,19 @@ class SegmentedArray:
     def row_bytes(self) -> int:
         return self._row_bytes
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, *item)``."""
+        return (self._n, *self._item)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def files(self) -> Sequence[FileRecord]:
+        return self._files
+
     def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """``(m, *item)``: the rows in the order given; each is read once, however often it is asked.
 

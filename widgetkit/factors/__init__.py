@@ -1,0 +1,25 @@
+"""Factors of a layer over a whole store: what patterns the activations fall into, and where.
+
+``factorise`` learns a few prototypes from a sample of positions and then gives every position of
+every tile its weights in them, once, kept in the store. The rest of this room reads those weights:
+shares by slide, comparisons of methods, layers and models, importance for a prediction.
+"""
+
+from widgetkit.factors.compare import compare_methods, match_factors
+from widgetkit.factors.factorise import assign, factorise, load, names
+from widgetkit.factors.factors import Factors, Pooled
+from widgetkit.factors.methods import METHODS
+from widgetkit.factors.slides import slide_share
+
+__all__ = [
+    "METHODS",
+    "Factors",
+    "Pooled",
+    "assign",
+    "compare_methods",
+    "factorise",
+    "load",
+    "match_factors",
+    "names",
+    "slide_share",
+]

@@ -1,0 +1,134 @@
+"""One pass over a store: weights of every position, a segment at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from widgetkit.errors import InvalidInput
+from widgetkit.factors.preparing import Preparation
+from widgetkit.factors.weighing import Array, Weigher
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore, Column, ResumableWriter
+
+# Activations held at once, as float32: the memory of the pass whatever the length of the store.
+_BYTES = 32 * 2**20
+
+_LARGEST = float(np.finfo(np.float16).max)
+
+
+def columns(k: int, grid: tuple[int, ...]) -> dict[str, Column]:
+    """What is kept of a tile."""
+    from widgetkit.store import Column
+
+    return {
+        "weights": Column((k, *grid), "<f2"),
+        "pooled": Column((3 * k + 1,), "<f4"),  # mean, max and share of each factor, then total
+        "squares": Column((2,), "<f8"),  # ||x - w H||² and ||x||², summed over the positions
+    }
+
+
+def winners_of(weights: Array, level: float, *, signed: bool) -> npt.NDArray[np.int16]:
+    """(m, k, ...) to (m, ...): the factor with the largest weight, -1 where the total is low."""
+    sizes = np.abs(weights) if signed else weights
+    found = sizes.argmax(axis=1).astype(np.int16)
+    found[~(sizes.sum(axis=1) > level)] = -1
+    return found
+
+
+def weigh_maps(A: Array, weigher: Weigher) -> tuple[Array, npt.NDArray[np.float64]]:
+    """Prepared maps (m, C, cells) to weights (m, k, cells) and squares (m, 2) of error and size."""
+    m, _, cells = A.shape
+    k = weigher.k
+    products = np.matmul(weigher.basis, A)  # (m, k, cells): no transposed copy of A is made
+    sizes = np.einsum("mcs,mcs->m", A, A).astype(np.float64)
+    around = sizes
+    if weigher.offset is not None:
+        products -= (weigher.basis @ weigher.offset)[:, None]
+        moved = np.einsum("mcs,c->m", A, weigher.offset).astype(np.float64)
+        own = float(weigher.offset.astype(np.float64) @ weigher.offset)
+        around = sizes - 2 * moved + cells * own
+    rows = products.transpose(0, 2, 1).reshape(m * cells, k)
+    found = weigher.from_products(rows)
+    exact = found.astype(np.float64)
+    each = np.einsum("pk,pk->p", exact, exact @ weigher.gram - 2 * rows.astype(np.float64))
+    errors = np.maximum(around + each.reshape(m, cells).sum(axis=1), 0)
+    weights = np.ascontiguousarray(found.reshape(m, cells, k).transpose(0, 2, 1))
+    # a difference of large numbers keeps about 6 digits of float32: too few below 1 %
+    for i in np.flatnonzero(errors < 1e-2 * sizes):
+        rest = A[i] - weigher.basis.T @ weights[i]
+        if weigher.offset is not None:
+            rest -= weigher.offset[:, None]
+        errors[i] = float(np.vdot(rest, rest))
+    return weights, np.stack([errors, sizes], axis=1)
+
+
+def pool(weights: Array, level: float, *, signed: bool) -> Array:
+    """(m, k, cells) to (m, 3 k + 1): mean, max and share of positions won, and mean total."""
+    k = weights.shape[1]
+    won = winners_of(weights, level, signed=signed)
+    sizes = np.abs(weights) if signed else weights
+    return np.concatenate(
+        [
+            weights.mean(axis=2, dtype=np.float64),
+            weights.max(axis=2),
+            (won[:, None] == np.arange(k)[:, None]).mean(axis=2),
+            sizes.sum(axis=1, dtype=np.float64).mean(axis=1)[:, None],
+        ],
+        axis=1,
+    ).astype(np.float32)
+
+
+def assign_all(
+    store: ActivationStore,
+    layer: str,
+    writer: ResumableWriter,
+    weigher: Weigher,
+    preparation: Preparation,
+    level: float,
+    *,
+    progress: Callable[[int, int], object] | None,
+    check: Callable[[], object],
+) -> float:
+    """Fill the missing segments; returns ``||X - W H|| / ||X||`` over all positions."""
+    info = store.layer(layer)
+    step = max(1, _BYTES // max(1, info.channels * info.cells * 4))
+    missing = writer.missing_segments()
+    done = writer.rows - sum(len(writer.range(index)) for index in missing)
+    for index in missing:
+        span = writer.range(index)
+        parts: dict[str, list[npt.NDArray[Any]]] = {"weights": [], "pooled": [], "squares": []}
+        for start in range(span.start, span.stop, step):
+            if progress is not None:
+                progress(done, writer.rows)
+            check()
+            tiles = np.arange(start, min(start + step, span.stop), dtype=np.int64)
+            raw = store.activations(layer, tiles).reshape(len(tiles), info.channels, info.cells)
+            weights, squares = weigh_maps(preparation.maps(raw, tiles), weigher)
+            kept = _half(weights)
+            parts["weights"].append(kept.reshape(len(tiles), weigher.k, *info.grid))
+            parts["pooled"].append(pool(kept.astype(np.float32), level, signed=weigher.signed))
+            parts["squares"].append(squares)
+            done += len(tiles)
+        writer.write_segment(index, {key: np.concatenate(found) for key, found in parts.items()})
+    if progress is not None:
+        progress(writer.rows, writer.rows)
+    total = np.zeros(2)
+    for index in range(writer.segments):
+        total += writer.read_segment("squares", index).sum(axis=0)
+    return float(np.sqrt(total[0] / total[1])) if total[1] > 0 else 0.0
+
+
+def _half(weights: Array) -> npt.NDArray[np.float16]:
+    high = float(np.abs(weights).max(initial=0.0))
+    if high > _LARGEST:
+        raise InvalidInput(
+            f"A weight of {high:.3g} is more than float16 holds ({_LARGEST:g}). Give the prototypes "
+            "the length of the activations (they are very short), or leave out one of two that are "
+            "nearly opposite."
+        )
+    return weights.astype(np.float16)

@@ -1,0 +1,462 @@
+"""Derived results too long for memory: written segment by segment, resumable, read by position.
+
+``derived/<kind>/<name>/<token>/`` holds a run, ``token`` being a digest of what it computes::
+
+    plan.json                    what is computed, and the arrays that were made before the first row
+    00000.json                   record of a finished segment; without it the segment does not count
+    weights.00000.<sha>.npy      rows ``[i * segment_rows, (i + 1) * segment_rows)`` of a column
+
+The files tell their content by name, so two processes that write the same run do not disturb each
+other. ``entry.json``, written last by :class:`~widgetkit.store.derived.Derived`, lists them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from widgetkit.errors import InvalidInput, StoreCorrupt, StoreError, StoreNotFound
+from widgetkit.store import jsonio, npy
+from widgetkit.store.atomic import (
+    FileRecord,
+    read_checked,
+    remove_temporary,
+    reporting,
+    sha256_of,
+    sync_files,
+    write_array,
+    write_bytes,
+)
+from widgetkit.store.paths import inside, is_relative, problems_with, slug
+from widgetkit.store.segments import SegmentedArray
+
+PLAN = "plan.json"
+_LONGEST_NAME = 200
+_MOST_SEGMENTS = 10**7
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one row of a segmented array holds: shape of the item (``()`` a number) and dtype."""
+
+    item: tuple[int, ...]
+    dtype: str
+
+    def segment_bytes(self, rows: int) -> int:
+        """Size of a file with ``rows`` rows, header included."""
+        dtype = np.dtype(self.dtype)
+        return len(npy.header(dtype, (rows, *self.item))) + rows * math.prod(self.item) * (
+            dtype.itemsize
+        )
+
+
+class Segmented(Protocol):
+    """An array ``(n, *item)`` read by position; nothing is in memory until rows are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def files(self) -> Sequence[FileRecord]: ...
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """``(m, *item)``: rows in the order given, repeats allowed."""
+
+
+class InMemory:
+    """The same for a store that cannot be written to."""
+
+    files: Sequence[FileRecord] = ()
+
+    def __init__(self, parts: Sequence[NDArray[Any]], column: Column) -> None:
+        self._parts = list(parts)
+        self._step = len(parts[0]) if parts else 1
+        self._column = column
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (sum(map(len, self._parts)), *self._column.item)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self._column.dtype)
+
+    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        result = np.empty((len(rows), *self._column.item), self.dtype)
+        of = rows // self._step
+        for index in np.unique(of):
+            chosen = of == index
+            result[chosen] = self._parts[index][rows[chosen] - index * self._step]
+        return result
+
+
+Listing = tuple[str, int, str]
+"""A file as ``entry.json`` lists it: path below the folder of the result, size, SHA-256."""
+
+
+class ResumableWriter:
+    """One run that fills the columns of a derived result. Get one from ``store.derived.begin``.
+
+    Attributes
+    ----------
+    rows, segment_rows, segments : int
+    arrays : mapping of str to ndarray, read-only
+        What ``make`` returned when the run began, whichever process that was.
+    in_memory : bool
+        The store cannot be written to: nothing is kept beyond this process.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        folder: str,
+        record: Mapping[str, Any],
+        finish: Callable[..., Any],
+    ) -> None:
+        self._root = root
+        self._record = dict(record)
+        token = hashlib.sha256(jsonio.canonical(record)).hexdigest()[:16]
+        self._folder, self._token = f"{folder}/{token}", token
+        self._finish = finish
+        self._memory: dict[int, dict[str, NDArray[Any]]] | None = None
+        self._done: dict[int, dict[str, FileRecord]] = {}
+        self._made: dict[str, FileRecord] = {}
+        self._digest = ""
+        self.rows = int(record["rows"])
+        self.segment_rows = int(record["segment_rows"])
+        self.segments = -(-self.rows // self.segment_rows)
+        self.columns = {
+            key: Column(tuple(item), dtype) for key, (item, dtype) in record["columns"].items()
+        }
+        self.arrays: Mapping[str, NDArray[Any]] = {}
+
+    # -- beginning -----------------------------------------------------------------------
+    def prepare(self, make: Callable[[], Mapping[str, ArrayLike]] | None) -> None:
+        """Take up the run that is on disk, or begin one; OSError when that cannot be written."""
+        inside(self._root, f"{self._folder}/{PLAN}")
+        if self._resume():
+            return
+        folder = self._root / self._folder
+        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of a run that was never begun
+        folder.mkdir(parents=True, exist_ok=True)  # refused here, not after minutes of fitting
+        made = _storable({} if make is None else make())
+        records = {key: self._keep(key, array) for key, array in made.items()}
+        plan = self._record | {"arrays": {key: _listed(r) for key, r in records.items()}}
+        data = jsonio.canonical(jsonio.signed(jsonio.plain(plan, "plan")))
+        write_bytes(self._root, f"{self._folder}/{PLAN}", data)
+        self._take(data, records, made)
+
+    def prepare_in_memory(self, make: Callable[[], Mapping[str, ArrayLike]] | None) -> None:
+        self._memory = {}
+        self.arrays = _frozen(_storable({} if make is None else make()))
+
+    def _take(
+        self, plan: bytes, records: dict[str, FileRecord], arrays: dict[str, NDArray[Any]]
+    ) -> None:
+        self._digest = hashlib.sha256(plan).hexdigest()
+        self._made, self.arrays = records, _frozen(arrays)
+
+    def _resume(self) -> bool:
+        """Whether a run of the same plan is there; its whole segments are known then."""
+        where = self._root / self._folder / PLAN
+        try:
+            value, data = jsonio.read(where)
+            fields = jsonio.Fields(value, str(where))
+            jsonio.check_signed(value, fields, str(where))
+            records = {
+                key: parse_listed(listed, self._folder, str(where))
+                for key, listed in fields.mapping("arrays").items()
+            }
+            same = {k: v for k, v in value.items() if k not in ("arrays", "checksum")}
+            if same != self._record or problems_with(self._root, records.values()):
+                return False
+            arrays = {
+                key: npy.decode(read_checked(self._root, record), record.path)
+                for key, record in records.items()
+            }
+        except (StoreNotFound, StoreCorrupt):
+            return False
+        self._take(data, records, arrays)
+        remove_temporary(self._root / self._folder)
+        for index in range(self.segments):
+            found = self._segment_record(index)
+            # Every byte, since a power cut may have left a record of what never reached the disk.
+            if found is not None and all(_is_whole(self._root, f) for f in found.values()):
+                self._done[index] = found
+        return True
+
+    def _segment_record(self, index: int) -> dict[str, FileRecord] | None:
+        """The files of a finished segment of this very plan, sizes compared with the disk."""
+        where = self._root / self._folder / f"{index:05d}.json"
+        try:
+            value, _ = jsonio.read(where)
+            fields = jsonio.Fields(value, str(where))
+            jsonio.check_signed(value, fields, str(where))
+            fields.integer("index", index, index)
+            if fields.text("plan") != self._digest:
+                return None
+            found = {
+                key: parse_listed(listed, self._folder, str(where))
+                for key, listed in fields.mapping("columns").items()
+            }
+        except (StoreNotFound, StoreCorrupt):
+            return None
+        count = len(self.range(index))
+        fits = found.keys() == self.columns.keys() and all(
+            found[key].size == column.segment_bytes(count) for key, column in self.columns.items()
+        )
+        return found if fits and not problems_with(self._root, found.values()) else None
+
+    # -- state ---------------------------------------------------------------------------
+    @property
+    def in_memory(self) -> bool:
+        return self._memory is not None
+
+    def range(self, index: int) -> range:
+        """Rows of segment ``index``."""
+        if not 0 <= index < self.segments:
+            raise InvalidInput(f"Segment {index}; there are {self.segments}.")
+        return range(index * self.segment_rows, min(self.rows, (index + 1) * self.segment_rows))
+
+    def missing_segments(self) -> list[int]:
+        """Indices of the segments still to write, ascending."""
+        done = self._done if self._memory is None else self._memory
+        return [index for index in range(self.segments) if index not in done]
+
+    # -- writing -------------------------------------------------------------------------
+    def write_segment(self, index: int, values: Mapping[str, ArrayLike]) -> None:
+        """Write all columns of one segment: all of it counts afterwards, or none.
+
+        Parameters
+        ----------
+        index : int
+        values : mapping of column name to (m, *item)
+            ``m = len(range(index))``; of exactly the dtype of the column.
+
+        Raises
+        ------
+        InvalidInput
+            Other columns, another shape or dtype than was planned.
+        StoreError
+            The disk is full; what is whole stays, and the same call resumes.
+        """
+        count = len(self.range(index))
+        if values.keys() != self.columns.keys():
+            raise InvalidInput(
+                f"Segment {index} has columns {sorted(values)}, not {sorted(self.columns)}."
+            )
+        arrays = {key: np.asarray(value) for key, value in values.items()}
+        for key, column in self.columns.items():
+            array, wanted = arrays[key], (count, *column.item)
+            if array.shape != wanted or array.dtype != np.dtype(column.dtype):
+                raise InvalidInput(
+                    f"Column {key!r} of segment {index} is {array.dtype} {array.shape}; "
+                    f"{column.dtype} {wanted} was planned."
+                )
+        if self._memory is not None:
+            self._memory[index] = _frozen({key: np.array(a) for key, a in arrays.items()})
+            return
+        with reporting(self._root):
+            # Not forced to the disk one by one, which would hold up the computation: a run that
+            # is resumed compares checksums, and commit syncs before the entry.
+            records = {
+                key: self._keep(f"{slug(key)}.{index:05d}", array, sync=False)
+                for key, array in arrays.items()
+            }
+            value = {
+                "index": index,
+                "plan": self._digest,
+                "columns": {key: _listed(record) for key, record in records.items()},
+            }
+            data = jsonio.canonical(jsonio.signed(jsonio.plain(value, "segment")))
+            write_bytes(self._root, f"{self._folder}/{index:05d}.json", data, sync=False)
+        self._done[index] = records
+
+    def read_segment(self, column: str, index: int) -> NDArray[Any]:
+        """One column of a finished segment, compared with its checksum."""
+        if self._memory is not None:
+            return self._memory[index][column]
+        record = self._done[index][column]
+        return npy.decode(read_checked(self._root, record), str(self._root / record.path))
+
+    def _keep(self, stem: str, array: NDArray[Any], *, sync: bool = True) -> FileRecord:
+        return keep_array(self._root, self._folder, stem, array, sync=sync)
+
+    # -- the end -------------------------------------------------------------------------
+    def commit(self, arrays: Mapping[str, ArrayLike] | None = None) -> Any:
+        """Make the result visible, with further small ``arrays``; returns its ``Entry``.
+
+        Raises
+        ------
+        StoreError
+            Segments are missing.
+        InvalidInput
+            A name is used twice.
+        """
+        missing = self.missing_segments()
+        if missing:
+            raise StoreError(
+                f"{len(missing)} of {self.segments} segments are not written yet, the first is "
+                f"{missing[0]}."
+            )
+        more = _storable(arrays or {})
+        double = (self.arrays.keys() | self.columns.keys()) & more.keys()
+        if double:
+            raise InvalidInput(f"The names {sorted(double)} are used already.")
+        if self._memory is not None:
+            parts = [self._memory[index] for index in range(self.segments)]
+            columns = {k: InMemory([p[k] for p in parts], c) for k, c in self.columns.items()}
+            return self._finish(self._record, {**self.arrays, **more}, None, columns)
+        with reporting(self._root):
+            sync_files(self._root, [f for files in self._done.values() for f in files.values()])
+            made = {key: self._below(record) for key, record in self._made.items()}
+            columns_listed = {
+                key: {
+                    "rows": self.rows,
+                    "segment_rows": self.segment_rows,
+                    "item": list(column.item),
+                    "dtype": column.dtype,
+                    "files": [self._below(self._done[i][key]) for i in range(self.segments)],
+                }
+                for key, column in self.columns.items()
+            }
+            entry = self._finish(self._record, more, made, columns_listed)
+            for index in range(self.segments):
+                (self._root / self._folder / f"{index:05d}.json").unlink(missing_ok=True)
+            (self._root / self._folder / PLAN).unlink(missing_ok=True)
+        return entry
+
+    def _below(self, record: FileRecord) -> Listing:
+        return (f"{self._token}/{record.path.rpartition('/')[2]}", record.size, record.sha256)
+
+
+# -- shared with derived.py --------------------------------------------------------------
+def keep_array(
+    root: Path, folder: str, stem: str, array: NDArray[Any], *, sync: bool = True
+) -> FileRecord:
+    """Write ``array`` into ``folder`` under a name that tells its content."""
+    stem = slug(stem)
+    # Bytes first under a name of this writer, then under one that tells the content.
+    draft = write_array(
+        root, f"{folder}/{stem}.{os.getpid()}-{threading.get_ident()}.npy", array, sync=sync
+    )
+    final = f"{folder}/{stem}.{draft.sha256[:16]}.npy"
+    (root / draft.path).replace(root / final)
+    return FileRecord(final, draft.size, draft.sha256)
+
+
+def check_columns(columns: Mapping[str, Column], rows: int, segment_rows: int) -> None:
+    """Raise :class:`InvalidInput` for columns that cannot be stored."""
+    if not columns or rows < 0 or segment_rows < 1 or rows > segment_rows * _MOST_SEGMENTS:
+        raise InvalidInput(
+            f"{len(columns)} columns of {rows} rows in segments of {segment_rows}: use at least one "
+            "column, no negative number, and segments of at least one row."
+        )
+    for key, column in columns.items():
+        if not isinstance(key, str) or not key or len(key) > _LONGEST_NAME:
+            raise InvalidInput(f"A column needs a name of 1 to {_LONGEST_NAME} characters.")
+        if any(size < 0 for size in column.item) or len(column.item) > 15:
+            raise InvalidInput(f"Column {key!r} has items of shape {column.item}.")
+        npy.storable(np.empty(0, column.dtype))
+
+
+def parse_listed(listed: Any, folder: str, where: str) -> FileRecord:
+    """A file listed in a record, its path below the store; :class:`StoreCorrupt` when absurd."""
+    fields = jsonio.Fields(
+        dict(zip(("file", "size", "sha256"), listed, strict=False))
+        if isinstance(listed, list)
+        else listed,
+        f"{where}, a file",
+    )
+    file = fields.text("file", longest=300)
+    if file.count("/") > 1 or not is_relative(f"{folder}/{file}") or ".." in file.split("/"):
+        raise StoreCorrupt(f"{where}: {file[:200]!r} is not a file beside it.")
+    return FileRecord(
+        f"{folder}/{file}", fields.integer("size", 0, 2**60), fields.text("sha256", longest=64)
+    )
+
+
+def parse_column(value: Any, root: Path, folder: str, where: str) -> SegmentedArray:
+    """A segmented array from its listing.
+
+    Its shape is compared with the sizes it lists, so that nothing is allocated by a number that no
+    file answers for.
+
+    Raises
+    ------
+    StoreCorrupt
+    """
+    fields = jsonio.Fields(value, where)
+    rows = fields.integer("rows", 0, 2**40)
+    step = fields.integer("segment_rows", 1, 2**40)
+    item = tuple(fields.items("item", longest=15))
+    if not all(type(size) is int and 0 <= size < 2**40 for size in item):
+        raise StoreCorrupt(f"{where}: its item shape makes no sense.")
+    try:
+        dtype = np.dtype(fields.text("dtype", longest=12))
+        npy.storable(np.empty(0, dtype))
+    except (TypeError, ValueError, InvalidInput):
+        raise StoreCorrupt(f"{where}: its dtype is not one that is stored.") from None
+    column = Column(item, dtype.str)
+    files = [
+        parse_listed(listed, folder, where)
+        for listed in fields.items("files", longest=_MOST_SEGMENTS)
+    ]
+    fields.done()
+    if len(files) != -(-rows // step):
+        raise StoreCorrupt(f"{where} lists {len(files)} files for {rows} rows of {step} each.")
+    for index, file in enumerate(files):
+        wanted = column.segment_bytes(min(step, rows - index * step))
+        if file.size != wanted:
+            raise StoreCorrupt(
+                f"{where}: {file.path} has {file.size} bytes where its shape needs {wanted}."
+            )
+    return SegmentedArray(root, files, rows, step, item, column.dtype)
+
+
+def damaged(root: Path, files: Sequence[FileRecord]) -> list[str]:
+    """Those of the files whose bytes are not the recorded ones, a sentence each."""
+    return [
+        f"{file.path} was altered: its SHA-256 is not the one recorded"
+        for file in files
+        if not _is_whole(root, file)
+    ]
+
+
+def _is_whole(root: Path, file: FileRecord) -> bool:
+    try:
+        return sha256_of(root / file.path) == (file.size, file.sha256)
+    except OSError:
+        return False
+
+
+def _listed(record: FileRecord) -> Listing:
+    return (record.path.rpartition("/")[2], record.size, record.sha256)
+
+
+def _storable(arrays: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    for key in arrays:
+        if not isinstance(key, str) or not key or len(key) > _LONGEST_NAME:
+            raise InvalidInput(
+                f"An array of a derived result needs a name of 1 to {_LONGEST_NAME} characters."
+            )
+    return {key: npy.storable(np.array(value)) for key, value in arrays.items()}
+
+
+def _frozen(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+__all__ = ["Column", "InMemory", "ResumableWriter", "Segmented"]
