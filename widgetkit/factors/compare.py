@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from widgetkit.factors.factors import Factors
     from widgetkit.factors.preparing import NonNegative
     from widgetkit.store import ActivationStore
+
+_Pair: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 # Silhouettes need all pairs of distances.
 _SILHOUETTE_ROWS = 2000
@@ -257,12 +259,12 @@ def _flat(factors: Factors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float
     return weights.transpose(0, 2, 1).reshape(-1, factors.k)
 
 
-def _correlations(pairs: object, k: int, other: int) -> npt.NDArray[np.float64]:
+def _correlations(pairs: Iterable[_Pair], k: int, other: int) -> npt.NDArray[np.float64]:
     """(k, other) Pearson correlations of columns that come in blocks; 0 where one is constant."""
     count = 0
     sums, cross = np.zeros(k + other), np.zeros((k + other, k + other))
     shift: npt.NDArray[np.float64] | None = None
-    for left, right in pairs:  # type: ignore[attr-defined]
+    for left, right in pairs:
         both = np.concatenate([left, right], axis=1).astype(np.float64)
         shift = both.mean(axis=0) if shift is None else shift  # keeps the differences accurate
         both -= shift
@@ -273,7 +275,8 @@ def _correlations(pairs: object, k: int, other: int) -> npt.NDArray[np.float64]:
     size = np.sqrt(np.maximum(np.diag(covariance), 0))
     scale = np.outer(size, size)
     table = np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 0)
-    return np.clip(table[:k, k:], -1, 1)
+    found: npt.NDArray[np.float64] = np.clip(table[:k, k:], -1, 1)
+    return found
 
 
 def _some(n: int, count: int, seed: int) -> npt.NDArray[np.int64]:

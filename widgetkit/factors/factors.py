@@ -220,7 +220,8 @@ class Factors:
         ratio = np.divide(
             squares[:, 0], squares[:, 1], out=np.zeros(len(squares)), where=squares[:, 1] > 0
         )
-        return np.sqrt(ratio)
+        errors: npt.NDArray[np.float64] = np.sqrt(ratio)
+        return errors
 
     # -- activations ---------------------------------------------------------------------
     def weigh(self, activations: npt.NDArray[Any], rows: Rows) -> Array:

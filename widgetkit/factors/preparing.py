@@ -100,7 +100,8 @@ def slide_scales(store: ActivationStore, layer: str, groups: Groups) -> Array:
     floor = _FLOOR * overall
     below = sizes + floor
     ratio = np.divide(overall + floor, below, out=np.ones_like(sizes), where=below > 0)
-    return ratio.astype(np.float32)
+    scales: Array = ratio.astype(np.float32)
+    return scales
 
 
 def learn(

@@ -55,6 +55,11 @@ def slide_share(factors: Factors, by: str = "slide") -> pd.DataFrame:
         else ""
         for i, share in zip(table["factor"], table["adjusted"], strict=True)
     ]
+    if len(set(groups.codes.tolist())) < 2:
+        table.attrs["warning"] = (
+            f"All tiles are of one {groups.column}: whether factors follow it cannot be told."
+        )
+        return table
     count = int((table["warning"] != "").sum())
     table.attrs["warning"] = (
         f"{count} of {factors.k} factors follow the {groups.column} more than what is within it"

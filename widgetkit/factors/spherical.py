@@ -52,7 +52,7 @@ def spherical_kmeans(
     H = _unit(start)
     total = float(np.square(length).sum())
     errors: list[float] = []
-    labels: npt.NDArray[Any] | None = None
+    labels = np.full(len(rows), -1)
     for _ in range(_ITERATIONS):
         if cancel is not None and cancel():
             raise Cancelled("The computation was cancelled; nothing was changed.")
@@ -60,7 +60,7 @@ def spherical_kmeans(
         found = products.argmax(axis=1)
         weights = np.maximum(products[np.arange(len(rows)), found], 0).astype(np.float64)
         errors.append(float(np.sqrt(max(total - float(weights @ weights), 0.0) / total)))
-        if labels is not None and np.array_equal(found, labels):
+        if np.array_equal(found, labels):
             break
         labels = found
         for j in range(k):
@@ -77,7 +77,7 @@ def _leading(rows: Array, start: Array) -> Array:
     """A few power iterations towards the leading right singular vector; each only improves."""
     direction = start.astype(np.float64)
     for _ in range(3):
-        step = rows.T @ np.maximum(rows @ direction.astype(np.float32), 0)
+        step = (rows.T @ np.maximum(rows @ direction.astype(np.float32), 0)).astype(np.float64)
         size = float(np.linalg.norm(step))
         if size == 0:
             break
@@ -87,4 +87,7 @@ def _leading(rows: Array, start: Array) -> Array:
 
 def _unit(rows: npt.NDArray[Any]) -> Array:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros_like(rows), where=length > 0).astype(np.float32)
+    unit: Array = np.divide(rows, length, out=np.zeros_like(rows), where=length > 0).astype(
+        np.float32
+    )
+    return unit

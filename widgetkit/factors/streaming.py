@@ -35,7 +35,7 @@ def columns(k: int, grid: tuple[int, ...]) -> dict[str, Column]:
 def winners_of(weights: Array, level: float, *, signed: bool) -> npt.NDArray[np.int16]:
     """(m, k, ...) to (m, ...): the factor with the largest weight, -1 where the total is low."""
     sizes = np.abs(weights) if signed else weights
-    found = sizes.argmax(axis=1).astype(np.int16)
+    found: npt.NDArray[np.int16] = sizes.argmax(axis=1).astype(np.int16)
     found[~(sizes.sum(axis=1) > level)] = -1
     return found
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 
-from widgetkit.store.derived import Derived, Entry
+from widgetkit.store.columns import Column, Segmented
+from widgetkit.store.derived import Derived
+from widgetkit.store.entries import Entry
 from widgetkit.store.manifest import ImageInfo, LayerInfo, Manifest, SpriteInfo
 from widgetkit.store.plan import ImageEncoding, LayerPlan, Plan
-from widgetkit.store.resumable import Column, ResumableWriter, Segmented
+from widgetkit.store.resumable import ResumableWriter
 from widgetkit.store.store import ActivationStore
 from widgetkit.store.verify import VerifyReport
 from widgetkit.store.writer import StoreWriter

@@ -10,12 +10,8 @@ from __future__ import annotations
 import errno
 import shutil
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,82 +20,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from widgetkit.errors import InvalidInput, StoreCorrupt, StoreNotFound, UnknownName, near
 from widgetkit.store import jsonio, npy
-from widgetkit.store.atomic import FileRecord, read_checked, write_bytes
-from widgetkit.store.paths import DERIVED, inside, is_relative, problems_with, slug
-from widgetkit.store.resumable import (
-    Column,
-    ResumableWriter,
-    Segmented,
-    check_columns,
-    damaged,
-    keep_array,
-    parse_column,
-    parse_listed,
+from widgetkit.store.atomic import write_bytes
+from widgetkit.store.columns import Column, Segmented, check_columns, damaged
+from widgetkit.store.entries import (
+    ENTRY,
+    NEWEST,
+    VERSION,
+    Entry,
+    check_names,
+    folder_of,
+    now,
+    read_entry,
+    tidy,
 )
+from widgetkit.store.paths import DERIVED, inside, is_relative, slug
+from widgetkit.store.resumable import ResumableWriter, keep_array
 
-_ENTRY = "entry.json"
-# 2 has segmented arrays; a result without them is written as version 1, which older software reads.
-_VERSION, _NEWEST = 1, 2
-# Files of replaced results stay this long, for readers that still hold the old entry and for
-# writers that have written their arrays but not yet their entry.
-_KEEP_SECONDS = 3600.0
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One derived result.
-
-    Attributes
-    ----------
-    kind, name : str
-    params : mapping
-        What it was made with.
-    seed : int or None
-    parent : str or None
-        ``kind/name`` of the result it was made from.
-    created : str
-        ISO 8601, UTC.
-    arrays : mapping of str to ndarray
-        Read from disk, and compared with their checksums, when first asked for.
-    segmented : mapping of str to Segmented
-        Arrays read by position, ``take(rows)``, made by :meth:`Derived.begin`; like activations
-        they are compared with their checksums by ``store.verify()`` only.
-    """
-
-    kind: str
-    name: str
-    params: Mapping[str, Any]
-    seed: int | None
-    parent: str | None
-    created: str
-    arrays: Mapping[str, NDArray[Any]]
-    segmented: Mapping[str, Segmented] = field(default_factory=dict)
-
-
-class _LazyArrays(Mapping[str, NDArray[Any]]):
-    def __init__(self, root: Path, records: dict[str, FileRecord]) -> None:
-        self._root = root
-        self._records = records
-        self._loaded: dict[str, NDArray[Any]] = {}
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        if name not in self._loaded:
-            record = self._records[name]
-            inside(self._root, record.path)
-            array = npy.decode(read_checked(self._root, record), str(self._root / record.path))
-            array.flags.writeable = False
-            self._loaded[name] = array
-        return self._loaded[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._records  # the default would load the array to find out
 
 
 class Derived:
@@ -145,14 +82,14 @@ class Derived:
         StoreError
             The disk is full; an older result of that name is still there.
         """
-        _check_names(kind, name)
+        check_names(kind, name)
         for key in arrays:
             if not isinstance(key, str) or not key or len(key) > 200:
                 raise InvalidInput(
                     "An array of a derived result needs a name of 1 to 200 characters."
                 )
         stored = {key: npy.storable(np.array(value)) for key, value in arrays.items()}
-        value = self._value(kind, name, params, seed, parent) | {"created": _now()}
+        value = self._value(kind, name, params, seed, parent) | {"created": now()}
         try:
             self._write(value, stored)
         except OSError as error:
@@ -172,7 +109,7 @@ class Derived:
         parent: str | None,
     ) -> dict[str, Any]:
         return {
-            "version": _VERSION,
+            "version": VERSION,
             "store": self._store_id,
             "kind": kind,
             "name": name,
@@ -219,10 +156,10 @@ class Derived:
         ...     writer.write_segment(index, {"weights": assign(writer.range(index))})
         >>> writer.commit().segmented["weights"].take(rows)             # doctest: +SKIP
         """
-        _check_names(kind, name)
+        check_names(kind, name)
         check_columns(columns, rows, segment_rows)
         plan = self._value(kind, name, params, seed, parent) | {
-            "version": _NEWEST,
+            "version": NEWEST,
             "rows": int(rows),
             "segment_rows": int(segment_rows),
             "columns": {
@@ -230,7 +167,7 @@ class Derived:
                 for key, column in columns.items()
             },
         }
-        writer = ResumableWriter(self._root, _folder(kind, name), plan, self._finish)
+        writer = ResumableWriter(self._root, folder_of(kind, name), plan, self._finish)
         try:
             writer.prepare(make)
         except OSError as error:
@@ -256,7 +193,7 @@ class Derived:
     ) -> Entry:
         """The end of a run of :meth:`begin`; ``made`` is None for one in memory."""
         keys = ("version", "store", "kind", "name", "params", "seed", "parent")
-        value = {key: plan[key] for key in keys} | {"created": _now()}
+        value = {key: plan[key] for key in keys} | {"created": now()}
         if made is None:
             return self._keep_in_memory(value, arrays, columns, warn=False)
         self._write(value | {"segmented": columns}, arrays, made)
@@ -270,18 +207,18 @@ class Derived:
         arrays: Mapping[str, NDArray[Any]],
         made: Mapping[str, Any] | None = None,
     ) -> None:
-        folder = _folder(value["kind"], value["name"])
+        folder = folder_of(value["kind"], value["name"])
         path = inside(self._root, folder)
         listed: dict[str, Any] = dict(made or {})
         for key, array in arrays.items():
             record = keep_array(self._root, folder, key, array)
             listed[key] = (record.path.rpartition("/")[2], record.size, record.sha256)
         entry = jsonio.signed(jsonio.plain(value | {"arrays": listed}, "entry"))
-        write_bytes(self._root, f"{folder}/{_ENTRY}", jsonio.canonical(entry))
-        needed = {_ENTRY, *(file for file, _, _ in listed.values())}
+        write_bytes(self._root, f"{folder}/{ENTRY}", jsonio.canonical(entry))
+        needed = {ENTRY, *(file for file, _, _ in listed.values())}
         for column in value.get("segmented", {}).values():
             needed.update(file for file, _, _ in column["files"])
-        _tidy(path, needed)
+        tidy(path, needed)
 
     def _keep_in_memory(
         self,
@@ -318,12 +255,12 @@ class Derived:
         UnknownName
             There is none of that kind and name.
         """
-        _check_names(kind, name)
+        check_names(kind, name)
         with self._lock:
             was_in_memory = self._memory.pop((kind, name), None) is not None
-        folder = inside(self._root, _folder(kind, name))
+        folder = inside(self._root, folder_of(kind, name))
         try:
-            (folder / _ENTRY).unlink()  # from here on it is not there
+            (folder / ENTRY).unlink()  # from here on it is not there
         except (FileNotFoundError, NotADirectoryError):
             if was_in_memory:
                 return
@@ -341,12 +278,12 @@ class Derived:
         StoreCorrupt
             It is damaged, or belongs to another store.
         """
-        _check_names(kind, name)
+        check_names(kind, name)
         with self._lock:
             if (kind, name) in self._memory:
                 return self._memory[kind, name]
         try:
-            return self._read(_folder(kind, name))
+            return read_entry(self._root, folder_of(kind, name), self._store_id)
         except StoreNotFound:
             raise self._unknown(kind, name) from None
 
@@ -381,7 +318,7 @@ class Derived:
         found = []
         for folder in self._folders():
             try:
-                entry = self._read(folder)
+                entry = read_entry(self._root, folder, self._store_id)
                 for name in entry.arrays:
                     entry.arrays[name]
                 for column in entry.segmented.values():
@@ -393,7 +330,7 @@ class Derived:
         return found
 
     def _folders(self, kind_folder: str = "*") -> list[str]:
-        pattern = f"{kind_folder}/*/{_ENTRY}"
+        pattern = f"{kind_folder}/*/{ENTRY}"
         paths = (self._root / DERIVED).glob(pattern)
         folders = (path.parent.relative_to(self._root).as_posix() for path in paths)
         return sorted(folder for folder in folders if is_relative(folder))
@@ -403,12 +340,12 @@ class Derived:
             found = set(self._memory)
         for folder in self._folders(kind_folder):
             try:
-                value, _ = jsonio.read(inside(self._root, f"{folder}/{_ENTRY}"))
+                value, _ = jsonio.read(inside(self._root, f"{folder}/{ENTRY}"))
                 names = (value["kind"], value["name"])
                 if (
                     isinstance(names[0], str)
                     and isinstance(names[1], str)
-                    and folder == _folder(*names)
+                    and folder == folder_of(*names)
                 ):
                     found.add(names)
             except (StoreNotFound, StoreCorrupt, KeyError, TypeError):
@@ -418,79 +355,10 @@ class Derived:
                     found.add((kind, name))
         return found
 
-    def _read(self, folder: str) -> Entry:
-        path = inside(self._root, f"{folder}/{_ENTRY}")
-        value, _ = jsonio.read(path)
-        fields = jsonio.Fields(value, str(path))
-        version = fields.integer("version", _VERSION, _NEWEST)
-        jsonio.check_signed(value, fields, str(path))
-        if fields.text("store") != self._store_id:
-            raise StoreCorrupt(f"{path} was made from another store. Delete its folder.")
-        kind, name = fields.text("kind"), fields.text("name")
-        if _folder(kind, name) != folder:
-            raise StoreCorrupt(f"{path} belongs into another folder.")
-        params = fields.mapping("params")
-        seed, parent = fields.take("seed"), fields.take("parent")
-        created = fields.text("created", longest=64)
-        if not (seed is None or type(seed) is int) or not (
-            parent is None or isinstance(parent, str)
-        ):
-            raise StoreCorrupt(f"{path}: its seed or parent make no sense.")
-        records = {
-            key: parse_listed(listed, folder, f"{path}, array {key[:80]!r}")
-            for key, listed in fields.mapping("arrays").items()
-        }
-        columns = {} if version == _VERSION else fields.mapping("segmented")
-        fields.done()
-        segmented = {
-            key: parse_column(column, self._root, folder, f"{path}, array {key[:80]!r}")
-            for key, column in columns.items()
-        }
-        files = [*records.values(), *(file for s in segmented.values() for file in s.files)]
-        wrong = problems_with(self._root, files)
-        if wrong:
-            raise StoreCorrupt(f"Derived result {kind}/{name} of {self._root}: {wrong[0]}.")
-        arrays = _LazyArrays(self._root, records)
-        return Entry(kind, name, params, seed, parent, created, arrays, segmented)
-
     def _unknown(self, kind: str, name: str) -> UnknownName:
         return UnknownName(
             f"There is no {kind} {name!r} in {self._root}. {near(name, self.names(kind))}"
         )
-
-
-def _check_names(kind: str, name: str) -> None:
-    for what, value in (("kind", kind), ("name", name)):
-        if not isinstance(value, str) or not value or len(value) > 500:
-            raise InvalidInput(
-                f"The {what} of a derived result must be text of 1 to 500 characters."
-            )
-
-
-def _folder(kind: str, name: str) -> str:
-    return f"{DERIVED}/{slug(kind)}/{slug(name)}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _tidy(folder: Path, needed: set[str]) -> None:
-    """Remove files of earlier results, and of runs given up, that nobody can be reading any more."""
-    limit = time.time() - _KEEP_SECONDS
-    with suppress(OSError):
-        for file in [*folder.iterdir(), *folder.glob("*/*")]:
-            with suppress(OSError):
-                if file.is_dir() and not file.is_symlink():
-                    continue
-                if file.relative_to(folder).as_posix() not in needed and (
-                    file.lstat().st_mtime < limit
-                ):
-                    file.unlink()
-        for below in folder.iterdir():
-            if below.is_dir() and not below.is_symlink():
-                with suppress(OSError):
-                    below.rmdir()  # only when empty
 
 
 __all__ = ["Derived", "Entry"]

@@ -13,14 +13,12 @@ other. ``entry.json``, written last by :class:`~widgetkit.store.derived.Derived`
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,73 +30,14 @@ from widgetkit.store.atomic import (
     read_checked,
     remove_temporary,
     reporting,
-    sha256_of,
     sync_files,
     write_array,
     write_bytes,
 )
-from widgetkit.store.paths import inside, is_relative, problems_with, slug
-from widgetkit.store.segments import SegmentedArray
+from widgetkit.store.columns import LONGEST_NAME, Column, InMemory, is_whole, parse_listed
+from widgetkit.store.paths import inside, problems_with, slug
 
 PLAN = "plan.json"
-_LONGEST_NAME = 200
-_MOST_SEGMENTS = 10**7
-
-
-@dataclass(frozen=True)
-class Column:
-    """What one row of a segmented array holds: shape of the item (``()`` a number) and dtype."""
-
-    item: tuple[int, ...]
-    dtype: str
-
-    def segment_bytes(self, rows: int) -> int:
-        """Size of a file with ``rows`` rows, header included."""
-        dtype = np.dtype(self.dtype)
-        return len(npy.header(dtype, (rows, *self.item))) + rows * math.prod(self.item) * (
-            dtype.itemsize
-        )
-
-
-class Segmented(Protocol):
-    """An array ``(n, *item)`` read by position; nothing is in memory until rows are asked for."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-    @property
-    def files(self) -> Sequence[FileRecord]: ...
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """``(m, *item)``: rows in the order given, repeats allowed."""
-
-
-class InMemory:
-    """The same for a store that cannot be written to."""
-
-    files: Sequence[FileRecord] = ()
-
-    def __init__(self, parts: Sequence[NDArray[Any]], column: Column) -> None:
-        self._parts = list(parts)
-        self._step = len(parts[0]) if parts else 1
-        self._column = column
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (sum(map(len, self._parts)), *self._column.item)
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self._column.dtype)
-
-    def take(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        result = np.empty((len(rows), *self._column.item), self.dtype)
-        of = rows // self._step
-        for index in np.unique(of):
-            chosen = of == index
-            result[chosen] = self._parts[index][rows[chosen] - index * self._step]
-        return result
-
 
 Listing = tuple[str, int, str]
 """A file as ``entry.json`` lists it: path below the folder of the result, size, SHA-256."""
@@ -191,7 +130,7 @@ class ResumableWriter:
         for index in range(self.segments):
             found = self._segment_record(index)
             # Every byte, since a power cut may have left a record of what never reached the disk.
-            if found is not None and all(_is_whole(self._root, f) for f in found.values()):
+            if found is not None and all(is_whole(self._root, f) for f in found.values()):
                 self._done[index] = found
         return True
 
@@ -355,100 +294,15 @@ def keep_array(
     return FileRecord(final, draft.size, draft.sha256)
 
 
-def check_columns(columns: Mapping[str, Column], rows: int, segment_rows: int) -> None:
-    """Raise :class:`InvalidInput` for columns that cannot be stored."""
-    if not columns or rows < 0 or segment_rows < 1 or rows > segment_rows * _MOST_SEGMENTS:
-        raise InvalidInput(
-            f"{len(columns)} columns of {rows} rows in segments of {segment_rows}: use at least one "
-            "column, no negative number, and segments of at least one row."
-        )
-    for key, column in columns.items():
-        if not isinstance(key, str) or not key or len(key) > _LONGEST_NAME:
-            raise InvalidInput(f"A column needs a name of 1 to {_LONGEST_NAME} characters.")
-        if any(size < 0 for size in column.item) or len(column.item) > 15:
-            raise InvalidInput(f"Column {key!r} has items of shape {column.item}.")
-        npy.storable(np.empty(0, column.dtype))
-
-
-def parse_listed(listed: Any, folder: str, where: str) -> FileRecord:
-    """A file listed in a record, its path below the store; :class:`StoreCorrupt` when absurd."""
-    fields = jsonio.Fields(
-        dict(zip(("file", "size", "sha256"), listed, strict=False))
-        if isinstance(listed, list)
-        else listed,
-        f"{where}, a file",
-    )
-    file = fields.text("file", longest=300)
-    if file.count("/") > 1 or not is_relative(f"{folder}/{file}") or ".." in file.split("/"):
-        raise StoreCorrupt(f"{where}: {file[:200]!r} is not a file beside it.")
-    return FileRecord(
-        f"{folder}/{file}", fields.integer("size", 0, 2**60), fields.text("sha256", longest=64)
-    )
-
-
-def parse_column(value: Any, root: Path, folder: str, where: str) -> SegmentedArray:
-    """A segmented array from its listing.
-
-    Its shape is compared with the sizes it lists, so that nothing is allocated by a number that no
-    file answers for.
-
-    Raises
-    ------
-    StoreCorrupt
-    """
-    fields = jsonio.Fields(value, where)
-    rows = fields.integer("rows", 0, 2**40)
-    step = fields.integer("segment_rows", 1, 2**40)
-    item = tuple(fields.items("item", longest=15))
-    if not all(type(size) is int and 0 <= size < 2**40 for size in item):
-        raise StoreCorrupt(f"{where}: its item shape makes no sense.")
-    try:
-        dtype = np.dtype(fields.text("dtype", longest=12))
-        npy.storable(np.empty(0, dtype))
-    except (TypeError, ValueError, InvalidInput):
-        raise StoreCorrupt(f"{where}: its dtype is not one that is stored.") from None
-    column = Column(item, dtype.str)
-    files = [
-        parse_listed(listed, folder, where)
-        for listed in fields.items("files", longest=_MOST_SEGMENTS)
-    ]
-    fields.done()
-    if len(files) != -(-rows // step):
-        raise StoreCorrupt(f"{where} lists {len(files)} files for {rows} rows of {step} each.")
-    for index, file in enumerate(files):
-        wanted = column.segment_bytes(min(step, rows - index * step))
-        if file.size != wanted:
-            raise StoreCorrupt(
-                f"{where}: {file.path} has {file.size} bytes where its shape needs {wanted}."
-            )
-    return SegmentedArray(root, files, rows, step, item, column.dtype)
-
-
-def damaged(root: Path, files: Sequence[FileRecord]) -> list[str]:
-    """Those of the files whose bytes are not the recorded ones, a sentence each."""
-    return [
-        f"{file.path} was altered: its SHA-256 is not the one recorded"
-        for file in files
-        if not _is_whole(root, file)
-    ]
-
-
-def _is_whole(root: Path, file: FileRecord) -> bool:
-    try:
-        return sha256_of(root / file.path) == (file.size, file.sha256)
-    except OSError:
-        return False
-
-
 def _listed(record: FileRecord) -> Listing:
     return (record.path.rpartition("/")[2], record.size, record.sha256)
 
 
 def _storable(arrays: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
     for key in arrays:
-        if not isinstance(key, str) or not key or len(key) > _LONGEST_NAME:
+        if not isinstance(key, str) or not key or len(key) > LONGEST_NAME:
             raise InvalidInput(
-                f"An array of a derived result needs a name of 1 to {_LONGEST_NAME} characters."
+                f"An array of a derived result needs a name of 1 to {LONGEST_NAME} characters."
             )
     return {key: npy.storable(np.array(value)) for key, value in arrays.items()}
 
@@ -459,4 +313,4 @@ def _frozen(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-__all__ = ["Column", "InMemory", "ResumableWriter", "Segmented"]
+__all__ = ["ResumableWriter"]
