@@ -68,6 +68,15 @@ class MissingDependency(WidgetkitError, ImportError):
     """An optional package is not installed; the message holds the command that installs it."""
 
 
+# -- files written for other programs ----------------------------------------------------
+class OutputExists(WidgetkitError, FileExistsError):
+    """A file is at the path already; nothing was overwritten."""
+
+
+class OutputFailed(WidgetkitError, OSError):
+    """A file cannot be written: no space, no permission. Nothing half-written is left."""
+
+
 # -- the store ---------------------------------------------------------------------------
 class StoreError(WidgetkitError):
     """Something is wrong with an activation store on disk."""
