@@ -5,10 +5,13 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 
 # Eager on purpose: several functions carry the name of their module, and a lazily loaded name
 # would be shadowed by the module as soon as somebody imports that.
+from widgetkit.analysis.choice_of_k import KChoice, choose_k
 from widgetkit.analysis.classification import prediction_report
 from widgetkit.analysis.composition import Dominance, composition, dominance
+from widgetkit.analysis.consensus import cophenetic
 from widgetkit.analysis.contrast import selection_contrast
 from widgetkit.analysis.correlations import Correlation, correlation, correlation_table
+from widgetkit.analysis.factor_distance import amari_distance, matched_cosine
 from widgetkit.analysis.group_shares import group_share, shares
 from widgetkit.analysis.hdbscan import hdbscan_labels
 from widgetkit.analysis.kmeans import KMeans
@@ -26,12 +29,16 @@ __all__ = [
     "NMF",
     "Correlation",
     "Dominance",
+    "KChoice",
     "KMeans",
     "Prediction",
     "Projection",
     "Representatives",
+    "amari_distance",
     "bootstrap_stability",
+    "choose_k",
     "composition",
+    "cophenetic",
     "correlation",
     "correlation_table",
     "dominance",
@@ -40,6 +47,7 @@ __all__ = [
     "hdbscan_labels",
     "label_agreement",
     "match",
+    "matched_cosine",
     "neighbourhood_trust",
     "nnls",
     "nnls_batches",
