@@ -31,6 +31,7 @@ from widgetkit.store.atomic import (
     remove_temporary,
     reporting,
     sync_files,
+    temporary_name,
     write_array,
     write_bytes,
 )
@@ -82,12 +83,14 @@ class ResumableWriter:
     # -- beginning -----------------------------------------------------------------------
     def prepare(self, make: Callable[[], Mapping[str, ArrayLike]] | None) -> None:
         """Take up the run that is on disk, or begin one; OSError when that cannot be written."""
-        inside(self._root, f"{self._folder}/{PLAN}")
+        folder = inside(self._root, f"{self._folder}/{PLAN}").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = temporary_name(folder / PLAN)  # refused here, not after minutes of fitting
+        probe.touch(exist_ok=False)
+        probe.unlink()
         if self._resume():
             return
-        folder = self._root / self._folder
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or of a run that was never begun
-        folder.mkdir(parents=True, exist_ok=True)  # refused here, not after minutes of fitting
         made = _storable({} if make is None else make())
         records = {key: self._keep(key, array) for key, array in made.items()}
         plan = self._record | {"arrays": {key: _listed(r) for key, r in records.items()}}
