@@ -13,6 +13,7 @@ from widgetkit.session.jobs import Job, Jobs
 from widgetkit.session.maps import MapResult, MapSpec
 from widgetkit.session.selection import How, Selection
 from widgetkit.session.session import Session
+from widgetkit.session.slidemaps import SlideMap
 from widgetkit.session.summary import Summary
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "MapSpec",
     "Selection",
     "Session",
+    "SlideMap",
     "Step",
     "Summary",
     "in_box",

@@ -43,6 +43,14 @@ class Clustering:
     params : dict
         What made it, JSON-able.
     seed : int
+    hidden : frozenset of int
+        Clusters that are drawn as background.
+    base : (k0, C) float32, or None
+        The prototypes before any were merged or split; None while none was.
+    owners : (k0, 1) or (k0, n) uint8, or None
+        Cluster that each of the prototypes in ``base`` counts for, tile by tile after a split:
+        weights of positions in ``base`` become those of the clusters by :meth:`fold`, with
+        nothing assigned again. None while nothing was merged or split.
     """
 
     name: str
@@ -55,6 +63,9 @@ class Clustering:
     weights: npt.NDArray[np.float32] | None = field(default=None, repr=False)
     params: Mapping[str, Any] = field(default_factory=dict, repr=False)
     seed: int = 0
+    hidden: frozenset[int] = frozenset()
+    base: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    owners: npt.NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         labels = _frozen(self.labels, np.int32)
@@ -85,6 +96,24 @@ class Clustering:
                     f"{attribute} of {len(labels)} tiles in {k} clusters have shape {array.shape}."
                 )
             object.__setattr__(self, attribute, array)
+        object.__setattr__(self, "hidden", frozenset(self.check(i) for i in self.hidden))
+        self._check_origin()
+
+    def _check_origin(self) -> None:
+        if (self.base is None) != (self.owners is None):
+            raise InvalidInput("base and owners of a clustering come together or not at all.")
+        if self.base is None or self.owners is None:
+            return
+        base, owners = _frozen(self.base, np.float32), _frozen(self.owners, np.uint8)
+        if base.ndim != 2 or owners.ndim != 2 or len(owners) != len(base):
+            raise ChannelMismatch(f"base has shape {base.shape}, owners {owners.shape}.")
+        if owners.shape[1] not in (1, self.n) or int(owners.max(initial=0)) >= max(self.k, 1):
+            raise InvalidInput(
+                f"owners has shape {owners.shape} and values up to {owners.max(initial=0)}; it holds "
+                f"one of {self.k} clusters for each of {len(base)} prototypes, for all tiles or each."
+            )
+        object.__setattr__(self, "base", base)
+        object.__setattr__(self, "owners", owners)
 
     @classmethod
     def make(
@@ -142,7 +171,58 @@ class Clustering:
             )
         return int(i)
 
+    # -- weights of positions ------------------------------------------------------------
+    @property
+    def fitted(self) -> npt.NDArray[np.float32] | None:
+        """(k0, C) the prototypes as they were fitted: what weights of positions are in."""
+        return self.prototypes if self.base is None else self.base
+
+    def holds(self, i: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """(k0, 1) or (k0, m) bool: which columns of weights count for cluster ``i`` in these tiles."""
+        self.check(i)
+        if self.owners is None:
+            alone: npt.NDArray[np.bool_] = (np.arange(self.k) == i)[:, None]
+            return alone
+        owners = self.owners if self.owners.shape[1] == 1 else self.owners[:, rows]
+        found: npt.NDArray[np.bool_] = owners == i
+        return found
+
+    def fold(
+        self, weights: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.float32]:
+        """Weights in the clusters from weights in :attr:`fitted`: columns of a merged cluster are
+        added, those of a split one go to the part that the tile is in.
+
+        Parameters
+        ----------
+        weights : (m, k0, ...) float
+        rows : (m,) int
+            The tiles.
+
+        Returns
+        -------
+        (m, k, ...) float32
+        """
+        if self.owners is None:
+            return weights
+        folded = np.zeros((len(weights), self.k, *weights.shape[2:]), dtype=np.float32)
+        for i in range(self.k):
+            held = self.holds(i, rows)
+            for column in np.flatnonzero(held.any(axis=1)):
+                part = held[column]
+                if part.all():
+                    folded[:, i] += weights[:, column]
+                else:
+                    at = np.flatnonzero(part)
+                    folded[at, i] += weights[at, column]
+        return folded
+
     # -- edits ---------------------------------------------------------------------------
+    def hide(self, i: int, hidden: bool = True) -> Clustering:
+        """With cluster ``i`` drawn as background, or drawn again; no tile changes its cluster."""
+        self.check(i)
+        return replace(self, hidden=self.hidden | {int(i)} if hidden else self.hidden - {int(i)})
+
     def rename(self, i: int, name: str) -> Clustering:
         """With another name for cluster ``i``. Control characters become spaces."""
         self.check(i)
@@ -175,7 +255,7 @@ class Clustering:
     def merge(self, indices: Sequence[int]) -> Clustering:
         """With several clusters made one, which takes the lowest index, its name and colour.
 
-        Indices above the others close ranks. The weight of the merged factor is the sum of
+        Indices above the others close ranks. It is hidden where that of the lowest index was. The weight of the merged factor is the sum of
         theirs; its prototype is their mean, weighted by the total weight (k-means: by size).
         """
         group = sorted({self.check(i) for i in indices})
@@ -200,6 +280,7 @@ class Clustering:
             weights = weights.copy()
             weights[:, keep] = weights[:, group].sum(axis=1)
             weights = weights[:, others]
+        base, owners = self._origin()
         return replace(
             self,
             labels=target[self.labels],
@@ -208,7 +289,16 @@ class Clustering:
             prototypes=prototypes,
             weights=weights,
             params={**self.params, "edited": True},
+            hidden=frozenset(int(target[i]) for i in self.hidden if i not in group or i == keep),
+            base=base,
+            owners=None if owners is None else target[owners].astype(np.uint8),
         )
+
+    def _origin(self) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.uint8] | None]:
+        """``base`` and ``owners``, also while nothing was merged or split."""
+        if self.base is not None or self.prototypes is None:
+            return self.base, self.owners
+        return self.prototypes, np.arange(self.k, dtype=np.uint8)[:, None]
 
     def split(
         self, i: int, parts: npt.ArrayLike, prototypes: npt.NDArray[np.float32] | None = None
@@ -250,6 +340,11 @@ class Clustering:
         if self.prototypes is not None and prototypes is not None:
             merged = np.vstack([self.prototypes, prototypes[1:]]).astype(np.float32)
             merged[i] = prototypes[0]
+        base, owners = self._origin()
+        if owners is not None:
+            moved = rows[part > 0]
+            owners = np.repeat(owners, self.n, axis=1) if owners.shape[1] == 1 else owners.copy()
+            owners[:, moved] = np.where(owners[:, moved] == i, labels[moved], owners[:, moved])
         used = set(self.colors)
         free = [c for c in range(len(CATEGORICAL)) if c not in used]
         colors = [
@@ -263,6 +358,11 @@ class Clustering:
             prototypes=merged,
             weights=weights,
             params={**self.params, "edited": True},
+            hidden=self.hidden | set(range(self.k, self.k + m - 1))
+            if i in self.hidden
+            else self.hidden,
+            base=base,
+            owners=owners,
         )
 
     def same_as(self, other: object) -> bool:
@@ -270,11 +370,16 @@ class Clustering:
         if not isinstance(other, Clustering):
             return False
         return (
-            (self.name, self.method, self.layer, self.names, self.colors, self.seed)
-            == (other.name, other.method, other.layer, other.names, other.colors, other.seed)
+            (self.name, self.method, self.layer, self.names, self.colors, self.seed, self.hidden)
+            == (
+                *(other.name, other.method, other.layer, other.names, other.colors, other.seed),
+                other.hidden,
+            )
             and np.array_equal(self.labels, other.labels)
             and _same(self.prototypes, other.prototypes)
             and _same(self.weights, other.weights)
+            and _same(self.base, other.base)
+            and _same(self.owners, other.owners)
         )
 
 

@@ -112,6 +112,14 @@ class Clusters(Core):
             f"Coloured cluster {i}",
         )
 
+    def hide_cluster(self, i: int, hidden: bool = True) -> Clustering:
+        """Draw a cluster as background, or draw it again; no tile changes its cluster."""
+        return self._edit(
+            lambda old: old.hide(i, hidden),
+            f"hide_cluster({i!r}, {bool(hidden)!r})",
+            f"{'Hid' if hidden else 'Showed'} cluster {i}",
+        )
+
     def merge_clusters(self, indices: Sequence[int]) -> Clustering:
         """Make several clusters one; it takes the lowest index, the others close ranks."""
         listed = sorted({int(i) for i in indices})

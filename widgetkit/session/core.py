@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy.typing as npt
+
 from widgetkit.errors import InvalidInput, StoreError, UnknownLayer, near
 from widgetkit.session import grouping, maps, projecting
 from widgetkit.session.clustering import Clustering
@@ -15,7 +17,7 @@ from widgetkit.session.events import Callback, ErrorReport, EventName, Events, U
 from widgetkit.session.history import History
 from widgetkit.session.jobs import Job, Jobs, on_worker_thread
 from widgetkit.session.layerstats import StatsOfLayers
-from widgetkit.session.maps import MapSpec
+from widgetkit.session.maps import MapSpec, Question
 from widgetkit.session.selection import Selection
 
 if TYPE_CHECKING:
@@ -319,6 +321,19 @@ class Core:
                 "'clustering'."
             )
         return found
+
+    def _question(self, rows: npt.ArrayLike, spec: MapSpec | None) -> Question:
+        wanted = self.map_spec if spec is None else spec
+        return Question(
+            self.store,
+            self.model,
+            wanted,
+            self.layer if wanted.layer is None else wanted.layer,
+            self.clustering,
+            self.selection,
+            self.stats,
+            maps.check_rows(rows, len(self.store)),
+        )
 
     def _keep(self, put: Callable[[], object]) -> None:
         """Put a result into the store; when that fails the session still has it."""

@@ -26,6 +26,8 @@ EventName = Literal[
     "job",
     "error",
     "named",
+    "factors",
+    "pictures",
 ]
 EVENTS: tuple[str, ...] = get_args(EventName)
 
@@ -42,6 +44,8 @@ PAYLOADS: dict[str, str] = {
     "job": "Job",
     "error": "ErrorReport, or None when what failed has since succeeded",
     "named": "dict of str to Selection",
+    "factors": "Factors of the clustering, now kept",
+    "pictures": "Pictures of the slides",
 }
 
 

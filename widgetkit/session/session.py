@@ -12,12 +12,12 @@ from widgetkit.session import maps, rank, state
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
-from widgetkit.session.maps import Kind, MapResult, MapSpec, Question
-from widgetkit.session.selecting import Selecting
+from widgetkit.session.maps import Kind, MapResult, MapSpec
+from widgetkit.session.onslide import OnSlide
 from widgetkit.session.summary import Summary, summarise
 
 
-class Session(Selecting, Clusters):
+class Session(OnSlide, Clusters):
     """Selection, history, clustering, maps and jobs over one store.
 
     Everything it holds is an immutable value; every change goes through a method, tells the
@@ -181,16 +181,3 @@ class Session(Selecting, Clusters):
 
     def __repr__(self) -> str:
         return f"<Session: {len(self.store)} tiles, layer {self.layer}, {self.selection.count} selected>"
-
-    def _question(self, rows: npt.ArrayLike, spec: MapSpec | None) -> Question:
-        wanted = self.map_spec if spec is None else spec
-        return Question(
-            self.store,
-            self.model,
-            wanted,
-            self.layer if wanted.layer is None else wanted.layer,
-            self.clustering,
-            self.selection,
-            self.stats,
-            maps.check_rows(rows, len(self.store)),
-        )

@@ -7,7 +7,7 @@ import binascii
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -216,6 +216,9 @@ def _clustering_out(clustering: Clustering) -> dict[str, Any]:
         "weights": _array_out(weights),
         "params": dict(clustering.params),
         "seed": int(clustering.seed),
+        "hidden": sorted(clustering.hidden),
+        "base": _array_out(clustering.base),
+        "owners": None if clustering.owners is None else _owners_out(clustering.owners),
     }
 
 
@@ -247,9 +250,38 @@ def _clustering_in(value: Any, store: ActivationStore) -> Clustering:
         _mapping(part["params"], "the clustering's parameters"),
         part["seed"],
     )
+    base, owners = _origin_in(part, n, channels)
+    made = replace(made, hidden=_hidden_in(part), base=base, owners=owners)
     for i in range(k):
         made = made.rename(i, names[i]).recolour(i, colors[i])
     return made
+
+
+def _owners_out(owners: npt.NDArray[np.uint8]) -> dict[str, Any]:
+    return {"prototypes": len(owners), "each": owners.shape[1] > 1, "bytes": _array_out(owners)}
+
+
+def _hidden_in(part: dict[str, Any]) -> frozenset[int]:
+    hidden = part.get("hidden", [])  # texts of earlier versions have none
+    if not isinstance(hidden, list) or len(hidden) > MAX_CLUSTERS:
+        _bad("the hidden clusters are not a list")
+    return frozenset(hidden)
+
+
+def _origin_in(
+    part: dict[str, Any], n: int, channels: int
+) -> tuple[npt.NDArray[np.float32] | None, npt.NDArray[np.uint8] | None]:
+    """What merged and split clusters were before; texts of earlier versions do not say."""
+    if part.get("base") is None or part.get("owners") is None:
+        return None, None
+    owners = _mapping(part["owners"], "what the clusters were made of")
+    k0 = owners["prototypes"]
+    if not isinstance(k0, int) or isinstance(k0, bool) or not 1 <= k0 <= MAX_CLUSTERS:
+        _bad("the clusters were made of an impossible number of prototypes")
+    shape = (k0, n if owners["each"] is True else 1)
+    return _array_in(part["base"], (k0, channels), np.float32), _array_in(
+        owners["bytes"], shape, np.uint8
+    )
 
 
 def _array_out(array: npt.NDArray[Any] | None) -> str | None:

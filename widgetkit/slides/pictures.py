@@ -161,26 +161,16 @@ class Pictures(Mapping[str, Picture]):
     def _make(self, name: str) -> Picture:
         i = self._places.index(name)
         file = self._files.get(name)
+        origin: Literal["file", "tiles"] = "tiles" if file is None else "file"
+        source: SlideFile | Mosaic
         if file is not None:
-            width, height = file.size
-            source: Pixelated = file
-            note, origin = file.note, "file"
+            (width, height), source = file.size, file
         else:
             width, height = self._places.extent(i)
             source = Mosaic(self._store, self._places.rows(i), self._places.boxes)
-            note, origin = source.note, "tiles"
         x, y = (float(v) for v in self._places.mpp[i])
-        return Picture(
-            name,
-            width,
-            height,
-            (x, y),
-            TILE,
-            levels_of(width, height),
-            origin,
-            note,
-            source,  # type: ignore[arg-type]
-        )
+        levels = levels_of(width, height)
+        return Picture(name, width, height, (x, y), TILE, levels, origin, source.note, source)
 
 
 def levels_of(width: int, height: int, tile: int = TILE) -> list[Level]:

@@ -220,7 +220,7 @@ def level0_sides(store: ActivationStore) -> Float64:
     sides, _, _ = _sides(store)
     unknown = np.isnan(sides).any(axis=1)
     if unknown.any():
-        count = store.tiles["source"][unknown].nunique()
+        count = store.tiles.loc[unknown, "source"].nunique()
         raise InvalidInput(
             f"The size in level-0 pixels is not known for {count} of the sources: their tiles "
             "were read at a lower level, and their resolution is not recorded. Give slide_mpp when "
@@ -302,7 +302,10 @@ def _collect(source: object, records: list[SlideRecord], depth: int) -> bool:
         return False
     parts = source.get("parts")
     if isinstance(parts, list | tuple):
-        return all([_collect(part, records, depth + 1) for part in parts])
+        orders = [
+            _collect(part, records, depth + 1) for part in parts
+        ]  # every part, also after a False
+        return all(orders)
     if "of" in source:
         _collect(source["of"], records, depth + 1)
         return False

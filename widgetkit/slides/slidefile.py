@@ -83,10 +83,7 @@ class SlideFile:
             All that the store recorded.
         """
         width, height = self.size
-        if record is not None:
-            candidates = [record]
-        else:
-            candidates = [r for r in listed if r.quickhash]
+        candidates = [r for r in listed if r.quickhash] if record is None else [record]
         known = [r for r in candidates if r.quickhash or r.width]
         if known and not any(self._is(r) for r in known):
             said = known[0]

@@ -112,6 +112,17 @@ class Stitcher:
         mean[empty] = fill
         return mean
 
+    def total(self, maps: npt.ArrayLike) -> Float:
+        """(H, W) float32: the sum of the cells' shares; :meth:`mean` of the sum of totals over parts of
+        the tiles is the map of all. Maps as for a call, without NaN."""
+        return self._sum(self._checked(maps))
+
+    def mean(self, total: Float, *, fill: float = np.nan) -> Float:
+        """The mean map (H, W) from the total of all tiles."""
+        mean: Float = total * self._inverse
+        mean[self._empty] = fill
+        return mean
+
     def _checked(self, maps: npt.ArrayLike) -> Float:
         values = np.asarray(maps, dtype=np.float32)
         if values.shape != (len(self.rows), *self.grid):
@@ -317,7 +328,7 @@ class _Scattered:
         h, w = self.grid if values is not None else (1, 1)
         total = np.zeros(high * wide)
         span = np.ceil(self.boxes[:, 2:]) - np.floor(self.boxes[:, :2])
-        span = np.minimum(span, (wide, high)) + (2 * w, 2 * h)
+        span = np.minimum(span, np.array([wide, high])) + np.array([2 * w, 2 * h])
         pairs = np.cumsum(span[:, 0] * span[:, 1])
         start = 0
         while start < len(pairs):
