@@ -6,20 +6,29 @@ shares by slide, comparisons of methods, layers and models, importance for a pre
 """
 
 from widgetkit.factors.compare import compare_methods, match_factors
+from widgetkit.factors.completeness import Completeness, completeness
 from widgetkit.factors.factorise import assign, factorise, load, names
 from widgetkit.factors.factors import Factors, Pooled
+from widgetkit.factors.importance import concept_importance
+from widgetkit.factors.linking import ClassPrediction, map_correlations, predict_classes
 from widgetkit.factors.methods import METHODS
 from widgetkit.factors.slides import slide_share
 
 __all__ = [
     "METHODS",
+    "ClassPrediction",
+    "Completeness",
     "Factors",
     "Pooled",
     "assign",
     "compare_methods",
+    "completeness",
+    "concept_importance",
     "factorise",
     "load",
+    "map_correlations",
     "match_factors",
     "names",
+    "predict_classes",
     "slide_share",
 ]
