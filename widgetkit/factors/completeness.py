@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import factorial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -263,13 +264,14 @@ def chance_accuracy(truth: npt.NDArray[np.int64], classes: int, rule: Chance) ->
 
 
 def derangements(k: int, count: int, seed: int) -> list[npt.NDArray[np.intp]]:
-    """Orders of k things, at most ``count`` different ones, in which none keeps its place.
+    """Different orders of k things in which none keeps its place: ``count``, or all there are.
 
-    A random cyclic order each (Sattolo's algorithm); none where k is 1.
+    Random cyclic orders (Sattolo's algorithm), of which there are ``(k - 1)!``; none where k is 1.
     """
     generator = np.random.default_rng([seed, 2])
     found: dict[bytes, npt.NDArray[np.intp]] = {}
-    for _ in range(count if k > 1 else 0):
+    wanted = 0 if k < 2 else min(count, factorial(min(k - 1, 12)))
+    while len(found) < wanted:
         order = np.arange(k)
         for i in range(k - 1, 0, -1):
             j = int(generator.integers(i))
