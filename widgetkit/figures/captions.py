@@ -12,7 +12,7 @@ from widgetkit._version import __version__
 if TYPE_CHECKING:
     from widgetkit.session import Session
 
-Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer"]
+Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide"]
 
 
 def count(number: int, noun: str) -> str:
@@ -89,13 +89,14 @@ def caption(
         "summary": "Summary of the selection.",
         "explorer": "a, Map of tile embeddings; b, tiles, each beside its activation map, on one shared colour scale; "
         "c, composition of the selection against the rest.",
+        "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind in ("scatter", "clusters", "explorer", "maps"):
+    if kind in ("scatter", "clusters", "explorer", "maps", "slide"):
         sentences.append(clustering_sentence(session))
-    if kind in ("maps", "explorer") and session.store.layers[session.layer].has_maps:
+    if kind in ("maps", "explorer", "slide") and session.store.layers[session.layer].has_maps:
         sentences.append(maps_sentence(session))
     if kind in ("clusters", "explorer") and 0 < session.selection.count < len(session.store):
         sentences.append("Numbers at the bars: how many times the rest's share.")

@@ -14,6 +14,7 @@ _PUBLIC = {
     "PlotlyScatter": "widgetkit.widgets.plotly_scatter",
     "Scatter": "widgetkit.widgets.scatter",
     "SelectionSummary": "widgetkit.widgets.summary",
+    "SlideView": "widgetkit.widgets.slide",
     "explore": "widgetkit.widgets.explorer",
 }
 
@@ -25,6 +26,7 @@ __all__ = [
     "PlotlyScatter",
     "Scatter",
     "SelectionSummary",
+    "SlideView",
     "explore",
 ]
 
@@ -48,4 +50,5 @@ if TYPE_CHECKING:
     from widgetkit.widgets.maps import MapViewer
     from widgetkit.widgets.plotly_scatter import PlotlyScatter
     from widgetkit.widgets.scatter import Scatter
+    from widgetkit.widgets.slide import SlideView
     from widgetkit.widgets.summary import SelectionSummary

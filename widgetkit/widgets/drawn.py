@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from widgetkit.session import Session
 
-FigureKind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer"]
+FigureKind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide"]
 
 
 class Drawn:

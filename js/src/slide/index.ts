@@ -219,7 +219,10 @@ function render(props: RenderProps): () => void {
     readTiles();
     look();
   });
-  on(["_map", "_winner", "_map_info", "_legend", "_method", "_target"], readRaster);
+  on(["_map", "_winner", "_map_info", "_legend", "_method", "_target"], () => {
+    readRaster();
+    look(); // the view may have moved while the map was made
+  });
   on(["palette", "diverging", "threshold"], recolour);
   on(["opacity", "smooth", "show_map", "marking", "_focus"], () => undefined);
   on(["_shares", "_slide_count", "_empty", "_note", "tool", "height"], () => undefined);
