@@ -62,7 +62,7 @@ def test_what_cannot_come_back_is_refused(factors: Factors) -> None:
 
 def test_a_flipped_bit_is_no_table(factors: Factors) -> None:
     keep_table(factors.store, factors, "x", pd.DataFrame({"a": [1.0, 2.0]}), params={})
-    files = [p for p in (factors.store.path / "derived").glob("factor*table*/*/*.npy")]
+    files = list((factors.store.path / "derived").glob("factor*table*/*/*.npy"))
     assert files
     content = bytearray(files[0].read_bytes())
     content[-2] ^= 0x10
