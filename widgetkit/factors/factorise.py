@@ -24,7 +24,7 @@ from widgetkit.factors.groups import groups_of
 from widgetkit.factors.methods import MOST_FACTORS, check_rows, method_named
 from widgetkit.factors.preparing import Preparation
 from widgetkit.factors.sampling import draw
-from widgetkit.factors.streaming import assign_all, columns
+from widgetkit.factors.streaming import assign_all, columns, half
 from widgetkit.factors.warn import warn_of_dead_channels
 from widgetkit.factors.weighing import Array, Weigher
 
@@ -340,7 +340,7 @@ def _learned(
     weigher: Weigher, prepared: Preparation, background: Background, weights: Array
 ) -> dict[str, npt.ArrayLike]:
     # the threshold is compared with weights as they are kept
-    kept = np.abs(weights.astype(np.float16).astype(np.float32))
+    kept = np.abs(half(weights).astype(np.float32))
     found = backgrounds.level(background, kept.sum(axis=1))
     arrays: dict[str, npt.ArrayLike] = {
         "basis": weigher.basis,

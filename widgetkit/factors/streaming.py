@@ -109,7 +109,7 @@ def assign_all(
             tiles = np.arange(start, min(start + step, span.stop), dtype=np.int64)
             raw = store.activations(layer, tiles).reshape(len(tiles), info.channels, info.cells)
             weights, squares = weigh_maps(preparation.maps(raw, tiles), weigher)
-            kept = _half(weights)
+            kept = half(weights)
             parts["weights"].append(kept.reshape(len(tiles), weigher.k, *info.grid))
             parts["pooled"].append(pool(kept.astype(np.float32), level, signed=weigher.signed))
             parts["squares"].append(squares)
@@ -123,7 +123,14 @@ def assign_all(
     return float(np.sqrt(total[0] / total[1])) if total[1] > 0 else 0.0
 
 
-def _half(weights: Array) -> npt.NDArray[np.float16]:
+def half(weights: Array) -> npt.NDArray[np.float16]:
+    """Weights as they are kept.
+
+    Raises
+    ------
+    InvalidInput
+        One is beyond float16.
+    """
     high = float(np.abs(weights).max(initial=0.0))
     if high > _LARGEST:
         raise InvalidInput(
