@@ -226,7 +226,8 @@ def _colour_map(name: str) -> npt.NDArray[np.uint8]:
     if name not in mpl.colormaps:
         raise UnknownName(f"There is no colour map {name!r}. {near(name, mpl.colormaps)}".rstrip())
     table = mpl.colormaps[name](np.linspace(0.0, 1.0, _STEPS + 1))[:, :3]
-    return np.rint(table * 255).astype(np.uint8)
+    found: npt.NDArray[np.uint8] = np.rint(table * 255).astype(np.uint8)
+    return found
 
 
 def _indexed_picture(indexed: npt.NDArray[np.uint8], colours: npt.NDArray[np.uint8]) -> Any:

@@ -158,7 +158,7 @@ def level_count(height: int, width: int, tile: int) -> int:
 
 def halved(rows: Pixels, kind: Kind) -> Pixels:
     """(c, ceil(r / 2), ceil(W / 2)): one cell for four; at an odd edge for the two that are there."""
-    channels, r, w = rows.shape
+    r, w = rows.shape[1:]
     even = rows
     if r % 2 or w % 2:
         even = np.pad(rows, ((0, 0), (0, r % 2), (0, w % 2)), mode="edge")
@@ -167,12 +167,12 @@ def halved(rows: Pixels, kind: Kind) -> Pixels:
     if kind == "labels":
         return _most_frequent(a, b, c, d)
     if kind == "rgb":
-        total = a.astype(np.uint16) + b + c + d
-        return ((total + 2) // 4).astype(np.uint8)
-    total = a + b
+        summed = a.astype(np.uint16) + b + c + d
+        return ((summed + 2) // 4).astype(np.uint8)
+    total: Pixels = a + b
     total += c
     total += d
-    total *= np.float32(0.25)
+    total *= 0.25
     gaps = np.isnan(total)
     if gaps.any():
         four = np.stack([part[gaps] for part in (a, b, c, d)])

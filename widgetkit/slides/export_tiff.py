@@ -137,9 +137,11 @@ def write_ome_tiff(
             )
         total = spill.size + 32 * spill.count + len(xml) + 2**16
         need_space(target, total)
-        with new_file(target, SUFFIXES, overwrite=overwrite) as file:
-            with tifffile.TiffWriter(file, bigtiff=total > _CLASSIC, ome=False) as tiff:
-                _write_levels(tiff, finest, spill, frame, xml, tile, compression, cancel)
+        with (
+            new_file(target, SUFFIXES, overwrite=overwrite) as file,
+            tifffile.TiffWriter(file, bigtiff=total > _CLASSIC, ome=False) as tiff,
+        ):
+            _write_levels(tiff, finest, spill, frame, xml, tile, compression, cancel)
     return target
 
 
