@@ -27,7 +27,8 @@ def spherical_kmeans(
     -------
     H : (k, C) float32, rows of length 1, the one with the most rows first
     errors : tuple of float
-        ``||X - W H|| / ||X||`` after each iteration; never rises.
+        ``||X - W H|| / ||X||`` after each iteration; never rises. In float32 values below about
+        0.001 are rounding.
 
     Raises
     ------
@@ -52,17 +53,21 @@ def spherical_kmeans(
     H = _unit(start)
     total = float(np.square(length).sum())
     errors: list[float] = []
-    labels = np.full(len(rows), -1)
+    best, labels = H, np.full(len(rows), -1)
     for _ in range(_ITERATIONS):
         if cancel is not None and cancel():
             raise Cancelled("The computation was cancelled; nothing was changed.")
         products = rows @ H.T
         found = products.argmax(axis=1)
         weights = np.maximum(products[np.arange(len(rows)), found], 0).astype(np.float64)
-        errors.append(float(np.sqrt(max(total - float(weights @ weights), 0.0) / total)))
-        if np.array_equal(found, labels):
+        error = float(np.sqrt(max(total - float(weights @ weights), 0.0) / total))
+        if errors and error >= errors[-1]:  # settled, or down to rounding
             break
-        labels = found
+        errors.append(error)
+        same = np.array_equal(found, labels)
+        best, labels = H.copy(), found
+        if same:
+            break
         for j in range(k):
             mine = found == j
             if mine.any():
@@ -70,7 +75,7 @@ def spherical_kmeans(
                 # singular vector, so that the error of W H falls, not only the sum of cosines
                 H[j] = _leading(rows[mine], H[j])
     order = np.argsort(-np.bincount(labels, minlength=k), kind="stable")
-    return np.ascontiguousarray(H[order]), tuple(errors)
+    return np.ascontiguousarray(best[order]), tuple(errors)
 
 
 def _leading(rows: Array, start: Array) -> Array:
