@@ -28,6 +28,7 @@ EventName = Literal[
     "named",
     "factors",
     "pictures",
+    "reading",
 ]
 EVENTS: tuple[str, ...] = get_args(EventName)
 
@@ -46,6 +47,7 @@ PAYLOADS: dict[str, str] = {
     "named": "dict of str to Selection",
     "factors": "Factors of the clustering, now kept",
     "pictures": "Pictures of the slides",
+    "reading": "Read, an answer about the factors",
 }
 
 

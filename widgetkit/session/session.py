@@ -13,11 +13,11 @@ from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
 from widgetkit.session.maps import Kind, MapResult, MapSpec
-from widgetkit.session.onslide import OnSlide
+from widgetkit.session.reading import Reading
 from widgetkit.session.summary import Summary, summarise
 
 
-class Session(OnSlide, Clusters):
+class Session(Reading, Clusters):
     """Selection, history, clustering, maps and jobs over one store.
 
     Everything it holds is an immutable value; every change goes through a method, tells the

@@ -64,10 +64,12 @@ class FactorWeights:
 
     @property
     def highest(self) -> Float:
-        return self.factors.pooled.max
+        highest: Float = self.factors.pooled.max
+        return highest
 
     def read(self, rows: npt.NDArray[np.int64]) -> Float:
-        return self.factors.weights(rows)
+        found: Float = self.factors.weights(rows).reshape(len(rows), self.k, *self.grid)
+        return found
 
 
 class NearestWeights:
@@ -77,15 +79,17 @@ class NearestWeights:
     units = "share of positions nearest to it"
 
     def __init__(self, nearest: npt.NDArray[np.uint8], k: int) -> None:
-        self._nearest = nearest  # (n, h, w)
         self.k = k
         self.grid = plane(nearest.shape[1:])
+        self._nearest = nearest.reshape(len(nearest), *self.grid)
 
     @cached_property
     def highest(self) -> Float:
         flat = self._nearest.reshape(len(self._nearest), -1)
-        found = np.stack([(flat == i).any(axis=1) for i in range(self.k)], axis=1)
-        return np.asarray(found, dtype=np.float32)
+        found = np.zeros((len(flat), self.k), dtype=np.float32)
+        for i in range(self.k):
+            found[:, i] = (flat == i).any(axis=1)
+        return found
 
     def read(self, rows: npt.NDArray[np.int64]) -> Float:
         each = np.arange(self.k, dtype=np.uint8)[:, None, None]
@@ -119,10 +123,10 @@ class TileWeights:
 
 
 def plane(grid: tuple[int, ...]) -> tuple[int, int]:
-    """A grid as (h, w); InvalidInput for volumes."""
-    if len(grid) != 2:
+    """A grid as (h, w), one line of cells for (length,); InvalidInput for volumes."""
+    if len(grid) not in (1, 2):
         raise InvalidInput(f"Maps on a slide are (h, w); this layer has a grid of {tuple(grid)}.")
-    return int(grid[0]), int(grid[1])
+    return (1, int(grid[0])) if len(grid) == 1 else (int(grid[0]), int(grid[1]))
 
 
 def key_of(clustering: Clustering, store: ActivationStore) -> str:
@@ -187,20 +191,7 @@ def make(store: ActivationStore, clustering: Clustering, job: Job | None = None)
     if fitted is None:
         raise InvalidInput(f"The clustering {clustering.name!r} has no prototypes.")
     if clustering.method == "nmf":
-        from widgetkit import factors
-
-        table = store.tiles
-        made = factors.assign(
-            store,
-            fitted,
-            layer=clustering.layer,
-            group="slide" if {"slide", "source"} & set(table.columns) else None,
-            offset=_offset(clustering),
-            seed=clustering.seed,
-            progress=None if job is None else job.progress,
-            cancel=None if job is None else lambda: job.cancelled,
-        )
-        return FactorWeights(made)
+        return FactorWeights(make_factors(store, clustering, job))
     nearest = _nearest(store, clustering.layer, fitted, job)
     store.derived.put(
         NEAREST,
@@ -209,6 +200,31 @@ def make(store: ActivationStore, clustering: Clustering, job: Job | None = None)
         params={"layer": clustering.layer, "method": clustering.method, "k": len(fitted)},
     )
     return NearestWeights(nearest, len(fitted))
+
+
+def make_factors(store: ActivationStore, clustering: Clustering, job: Job | None = None) -> Factors:
+    """The factors of an NMF with the weights of all positions: kept ones, else one pass."""
+    from widgetkit import factors
+
+    kept = find_factors(store, clustering)
+    if kept is not None:
+        return kept
+    fitted = clustering.fitted
+    if fitted is None or clustering.method != "nmf":
+        raise InvalidInput(
+            f"The clusters were made by {clustering.method}, which has no factors. Cluster by "
+            "factorisation: session.cluster('nmf'), or session.use_factors(...)."
+        )
+    return factors.assign(
+        store,
+        fitted,
+        layer=clustering.layer,
+        group="slide" if {"slide", "source"} & set(store.tiles.columns) else None,
+        offset=_offset(clustering),
+        seed=clustering.seed,
+        progress=None if job is None else job.progress,
+        cancel=None if job is None else lambda: job.cancelled,
+    )
 
 
 def clustering_of(given: Factors | str, store: ActivationStore) -> Clustering:
@@ -254,7 +270,7 @@ def clustering_of(given: Factors | str, store: ActivationStore) -> Clustering:
 def _nearest(
     store: ActivationStore, layer: str, centres: Float, job: Job | None
 ) -> npt.NDArray[np.uint8]:
-    """(n, h, w) number of the nearest centre of each position."""
+    """(n, *grid) number of the nearest centre of each position."""
     info = store.layers[layer]
     h, w = plane(info.grid)
     found = np.empty((len(store), h * w), dtype=np.uint8)
@@ -265,7 +281,7 @@ def _nearest(
             job.progress(int(rows[0]), len(store))
         flat = maps.reshape(len(rows), info.channels, h * w).astype(np.float32)
         found[rows] = (np.matmul(centres, flat) - half[:, None]).argmax(axis=1)
-    return found.reshape(len(store), h, w)
+    return found.reshape(len(store), *info.grid)
 
 
 def _kept_nearest(store: ActivationStore, clustering: Clustering) -> NearestWeights | None:
