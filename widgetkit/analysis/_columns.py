@@ -51,7 +51,9 @@ def codes(values: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]
 
 
 def group_codes(groups: npt.ArrayLike, n: int, name: str = "groups") -> tuple[list[Any], Codes]:
-    """Names of the groups, ascending, and the group of each of ``n`` rows.
+    """Names of the groups in the order they come first, and the group of each of ``n`` rows.
+
+    By appearance and not by name: draws and folds then do not change with what groups are called.
 
     Unlike in :func:`codes` a missing value is no group of its own: two rows of unknown origin need
     not have the same one.
@@ -74,4 +76,9 @@ def group_codes(groups: npt.ArrayLike, n: int, name: str = "groups") -> tuple[li
             f"{name} has {missing} missing value(s) in {n} rows. Leave these rows out or say "
             "where they come from: rows of one origin must not be taken for independent ones."
         )
-    return [value.item() if isinstance(value, np.generic) else value for value in names], index
+    _, first, index = np.unique(index, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty(len(order), np.intp)
+    place[order] = np.arange(len(order))
+    known = [value.item() if isinstance(value, np.generic) else value for value in names[order]]
+    return known, place[index]

@@ -262,13 +262,20 @@ def _squares(sums: Floats, sizes: Floats) -> Floats:
     return found
 
 
+def _centred(column: Floats) -> Floats:
+    """About the mean and at most 1, so that squares neither overflow nor vanish."""
+    values: Floats = column - column.mean()
+    values /= np.abs(values).max()
+    return values
+
+
 def _effect(column: Floats, group: Codes) -> tuple[float, float, float] | None:
     """Eta, epsilon and omega squared; None where they are not defined."""
     n = len(column)
     present, group = np.unique(group, return_inverse=True)
     if n < 2 or len(present) < 2 or column.min() == column.max():
         return None
-    values = column - column.mean()
+    values = _centred(column)
     total = float(values @ values)
     sums = np.bincount(group, weights=values).astype(np.float64)
     sizes = np.bincount(group).astype(np.float64)
@@ -307,7 +314,7 @@ def _permuted(
         return np.nan, units, ""
     if units == owner.max() + 1:
         return np.nan, units, "No p: every group is a single unit, so nothing can change places."
-    values = column - column.mean()
+    values = _centred(column)
     sums = np.bincount(unit, weights=values).astype(np.float64)
     sizes = np.bincount(unit).astype(np.float64)
     order = np.argsort(owner, kind="stable")

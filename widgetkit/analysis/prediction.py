@@ -150,7 +150,8 @@ def grouped_prediction(
         Of the features; their numbers by default.
     n_boot, level
         Of the intervals, which draw groups and hold the models fixed: they do not tell how much
-        other training slides would have changed them.
+        other training slides would have changed them. With useless features of strong slide
+        effects, 20 slides, they held one half in 83 % of the simulations and not in 95 %.
     progress, cancel : callable, optional
         Between folds.
 
