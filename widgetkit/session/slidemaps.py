@@ -135,8 +135,8 @@ class SlideMaps:
         """About a pixel a cell, at most ``USUAL`` along the longer side."""
         boxes = self._places.boxes[self._places.rows(slide)]
         wide, high = view[2] - view[0], view[3] - view[1]
-        cells = (grid[-1], grid[-2]) if len(grid) >= 2 else (1, 1)
-        sides = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / cells
+        high_cells, wide_cells = weighing.plane(grid) if grid else (1, 1)
+        sides = np.median(boxes[:, 2:] - boxes[:, :2], axis=0) / (wide_cells, high_cells)
         scale = min(1 / float(sides.min()), USUAL / max(wide, high))
         return max(1, math.ceil(high * scale)), max(1, math.ceil(wide * scale))
 
@@ -345,7 +345,9 @@ class SlideMaps:
         scale: tuple[float, float, bool, str, bool],
         status: Status,
     ) -> SlideMap:
-        stitcher, _ = self._stitcher(ask, weighing.plane(values.shape[1:]))
+        grid = weighing.plane(values.shape[1:])
+        stitcher, _ = self._stitcher(ask, grid)
+        values = values.reshape(len(values), *grid)
         vmin, vmax, signed, title, _ = scale
         return SlideMap(
             self._places.names[ask.slide],

@@ -218,9 +218,9 @@ def level0_sides(store: ActivationStore) -> Float64:
         It is not known for some source.
     """
     sides, _, _ = _sides(store)
-    unknown = np.isnan(sides).any(axis=1)
-    if unknown.any():
-        count = store.tiles.loc[unknown, "source"].nunique()
+    unknown = np.flatnonzero(np.isnan(sides).any(axis=1))
+    if len(unknown):
+        count = store.tiles["source"].iloc[unknown].nunique()
         raise InvalidInput(
             f"The size in level-0 pixels is not known for {count} of the sources: their tiles "
             "were read at a lower level, and their resolution is not recorded. Give slide_mpp when "

@@ -19,15 +19,15 @@ Pixels = npt.NDArray[np.uint8]
 
 #: Slides kept open at once, of all pictures together; each holds a file handle and a cache of 32 MB.
 OPEN_SLIDES = 16
-#: Pixels of a level read for one of the picture, along a side, at most. Coarser pictures of a slide
-#: without fitting levels come from its overview.
+#: Pixels of a level read for one of the picture, along a side, at most, where the overview is as fine.
 MOST_REDUCTION = 8
 #: Pixels of the overview along its longer side, at most (50 MB as RGB).
 OVERVIEW = 4096
 #: The most pixels read at once (64 MB as RGBA), whatever the slide's size.
 STRIP_PIXELS = 16_000_000
 
-_open: OrderedDict[Path, Any] = OrderedDict()
+_Stamp = tuple[int, int]
+_open: OrderedDict[tuple[Path, _Stamp], Any] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -54,6 +54,7 @@ class SlideFile:
         self.note = ""
         self._overview: tuple[Pixels, int] | None = None
         self._making = threading.Lock()
+        self._stamp = self._stamp_now()
         handle = self._handle()
         self.size: tuple[int, int] = handle.dimensions
         self.quickhash = str(handle.properties.get("openslide.quickhash-1", ""))
@@ -111,20 +112,41 @@ class SlideFile:
 
     def region(self, x: int, y: int, width: int, height: int, down: int) -> Pixels:
         """(height, width, 3): the slide at ``1 / down`` from level-0 pixel (x, y) on."""
-        from PIL import Image
-
         level = max(i for i, d in enumerate(self._downs) if i == 0 or d <= down * 1.01)
         ratio = down / self._downs[level]
-        if ratio > MOST_REDUCTION or width * height * ratio**2 > STRIP_PIXELS:
+        if ratio > MOST_REDUCTION and down >= self._overview_down():
             return self._from_overview(x, y, width, height, down)
-        wide, high = width * ratio, height * ratio
+        # In blocks, so that no more is read at once than a strip.
+        side = max(1, math.floor(math.sqrt(STRIP_PIXELS) / ratio))
+        if width <= side and height <= side:
+            return self._reduced(x, y, width, height, level, ratio)
+        out = np.empty((height, width, 3), np.uint8)
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                wide, high = min(side, width - left), min(side, height - top)
+                at = (x + left * down, y + top * down)
+                out[top : top + high, left : left + wide] = self._reduced(
+                    *at, wide, high, level, ratio
+                )
+        return out
+
+    def _reduced(self, x: int, y: int, width: int, height: int, level: int, ratio: float) -> Pixels:
+        from PIL import Image
+
+        # Not beyond the slide's edge: what is not there would mix into the last row.
+        own = self._downs[level]
+        wide = min(width * ratio, max(1.0, (self.size[0] - x) / own))
+        high = min(height * ratio, max(1.0, (self.size[1] - y) / own))
         image = self._read((x, y), level, (math.ceil(wide), math.ceil(high)))
         if image.size != (width, height) or abs(ratio - 1) > 0.01:
-            box = (0.0, 0.0, min(wide, image.width), min(high, image.height))
+            box = (0.0, 0.0, wide, high)
             image = image.resize(
                 (width, height), Image.Resampling.LANCZOS, box=box, reducing_gap=3.0
             )
         return np.asarray(image)
+
+    def _overview_down(self) -> int:
+        return 1 << max(0, math.ceil(math.log2(max(self.size) / OVERVIEW)))
 
     def _from_overview(self, x: int, y: int, width: int, height: int, down: int) -> Pixels:
         from PIL import Image
@@ -146,25 +168,21 @@ class SlideFile:
 
     def _make_overview(self) -> tuple[Pixels, int]:
         """A picture of the whole slide, read in strips, and its downsample."""
-        longer = max(self.size)
-        down = max(1, 1 << math.ceil(math.log2(max(1.0, longer / OVERVIEW))))
+        down = self._overview_down()
         level = max(i for i, d in enumerate(self._downs) if i == 0 or d <= down * 1.01)
         own = self._downs[level]
         reduce = max(1, round(down / own))
         wide, high = self._sizes[level]
-        # Strips of whole rows of the overview; blocks across where even those are too large.
-        across = max(reduce, STRIP_PIXELS // reduce // reduce * reduce)
+        # Strips as wide as the slide where a row of the overview fits; else blocks side by side.
+        across = min(wide, max(1, STRIP_PIXELS // reduce // reduce) * reduce)
+        tall = max(1, STRIP_PIXELS // across // reduce) * reduce
         strips = []
-        for top in range(
-            0, high, reduce * max(1, STRIP_PIXELS // max(min(wide, across), 1) // reduce)
-        ):
-            tall = min(
-                reduce * max(1, STRIP_PIXELS // max(min(wide, across), 1) // reduce), high - top
-            )
+        for top in range(0, high, tall):
             blocks = []
             for left in range(0, wide, across):
                 corner = (round(left * own), round(top * own))
-                block = self._read(corner, level, (min(across, wide - left), tall))
+                extent = (min(across, wide - left), min(tall, high - top))
+                block = self._read(corner, level, extent)
                 blocks.append(np.asarray(block.reduce(reduce) if reduce > 1 else block))
             strips.append(np.hstack(blocks))
         return np.vstack(strips), round(reduce * own)
@@ -177,7 +195,7 @@ class SlideFile:
             region = self._handle().read_region(corner, level, extent)
         except _openslide().OpenSlideError as error:
             with _lock:  # a handle that failed stays in its error state for ever
-                _open.pop(self.path, None)
+                _open.pop((self.path, self._stamp), None)
             raise BadImage(
                 f"Slide {self.name!r} cannot be read at x={corner[0]}, y={corner[1]}, level {level}: "
                 f"{error}. The file may be truncated."
@@ -189,14 +207,26 @@ class SlideFile:
         white.paste(region, mask=alpha)
         return white
 
+    def _stamp_now(self) -> _Stamp:
+        """Size and time of change of the file: a file written anew is another slide."""
+        try:
+            stat = self.path.stat()
+        except OSError as error:
+            raise BadImage(f"The file of slide {self.name!r} is no longer there.") from error
+        return stat.st_size, stat.st_mtime_ns
+
     def _handle(self) -> Any:
         """The open slide. A handle dropped here is closed when the last thread has done with it."""
         openslide = _openslide()
+        key = (self.path, self._stamp)
         with _lock:
-            slide = _open.pop(self.path, None)
+            slide = _open.pop(key, None)
             if slide is None:
-                if not self.path.is_file():
-                    raise BadImage(f"The file of slide {self.name!r} is no longer there.")
+                if self._stamp_now() != self._stamp:
+                    raise StoreMismatch(
+                        f"The file of slide {self.name!r} was written anew since it was opened. Open "
+                        "the slides again."
+                    )
                 try:
                     slide = openslide.OpenSlide(self.path)
                 except openslide.OpenSlideError as error:
@@ -205,7 +235,7 @@ class SlideFile:
                     ) from error
                 while len(_open) >= OPEN_SLIDES:
                     _open.popitem(last=False)
-            _open[self.path] = slide
+            _open[key] = slide
             return slide
 
 
