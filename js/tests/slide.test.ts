@@ -246,11 +246,12 @@ function grid(columns: number, rows: number, side = 256) {
   return cells(Uint32Array.from({ length: n }, (_, i) => 100 + i), Float32Array.from(xy), [side, side]);
 }
 
-function scattered(n: number, seed: number) {
+function scattered(n: number, seed: number, snap = 0) {
   const random = numbers(seed);
   const boxes: number[] = [];
+  const at = (value: number): number => (snap ? Math.round(value / snap) * snap : value);
   for (let i = 0; i < n; i++) {
-    const [x, y, side] = [random() * 5000, random() * 3000, 50 + random() * 400];
+    const [x, y, side] = [at(random() * 5000), at(random() * 3000), at(50 + random() * 400)];
     boxes.push(x, y, x + side, y + side);
   }
   return cells(Uint32Array.from({ length: n }, (_, i) => i), Float32Array.from(boxes), null);
@@ -300,16 +301,37 @@ test("side by side they have one outline around them", () => {
   assert.ok(c.aligned);
   const all = [...Array(12).keys()];
   const around = outline(c, bits(12, () => true), all);
-  assert.equal(around.length, 2 * (4 + 3));
+  assert.equal(around.length, 4);
   const length = (s: number[][]): number =>
     s.reduce((sum, [x0, y0, x1, y1]) => sum + Math.abs(x1! - x0!) + Math.abs(y1! - y0!), 0);
   near(length(around), 2 * (4 + 3) * 256);
   assert.equal(outline(c, bits(12, (i) => i === 5), all).length, 4);
   // the edge between a selected and an unselected tile stays
-  assert.equal(outline(c, bits(12, (i) => i === 5 || i === 6), all).length, 6);
+  near(length(outline(c, bits(12, (i) => i === 5 || i === 6), all)), 6 * 256);
+  near(length(outline(c, bits(12, (i) => i === 0 || i === 5), all)), 8 * 256); // they meet in a corner
   assert.equal(outline(c, bits(12, () => false), all).length, 0);
   assert.deepEqual(boundsOf(c, bits(12, (i) => i === 5 || i === 11)), [1256, 756, 2024, 1268]);
   assert.equal(boundsOf(c, bits(12, () => false)), null);
+});
+
+test("where tiles overlap, the outline is that of their union", () => {
+  const c = scattered(60, 29, 16); // edges nearer than a hundredth of a tile would be joined
+  const mask = bits(60, (i) => i % 3 === 0);
+  const segments = outline(c, mask, [...Array(60).keys()]);
+  const inside = (x: number, y: number): boolean =>
+    [...Array(60).keys()].some(
+      (i) =>
+        i % 3 === 0 &&
+        x > c.boxes[4 * i]! && x < c.boxes[4 * i + 2]! && y > c.boxes[4 * i + 1]! && y < c.boxes[4 * i + 3]!,
+    );
+  assert.ok(segments.length > 40);
+  for (const [x0, y0, x1, y1] of segments as Bounds[]) {
+    const [x, y] = [(x0 + x1) / 2 + 0.5, (y0 + y1) / 2 + 0.5];
+    // just beside the middle of each piece: covered on one side, bare on the other
+    const by = 1;
+    const [a, b] = x0 === x1 ? [inside(x0 - by, y), inside(x0 + by, y)] : [inside(x, y0 - by), inside(x, y0 + by)];
+    assert.notEqual(a, b);
+  }
 });
 
 test("as a picture: a pixel a tile on a grid, and no tile is lost elsewhere", () => {

@@ -30,10 +30,14 @@ WIDE = 1.9
 LEGEND_MM, NAMED_MOST = 34.0, 24
 #: Height of a line of the legend, as a multiple of its type.
 LINES = 1.55
+#: Lines of its title, which says what the opacity means.
+TITLE = 3
 #: Letters of a cluster's name in the legend.
 _NAME_MOST = 26
 #: Tiles that are outlined; of more only the outer lines would be seen anyway.
 _OUTLINED_MOST = 200_000
+#: Places of a lattice up to which their outlines are joined.
+_JOINED_MOST = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ def slide(
     names = _named(session) if result is not None and result.winner is not None else []
     line = LINES * spec.font_pt * PT_MM
     panels_mm = down * (wide / part.ratio) + (down - 1) * GAP_MM
-    spec = spec.with_height(max(panels_mm, line * (len(names) + 1)) + 2 * EDGE_MM)
+    spec = spec.with_height(max(panels_mm, line * (len(names) + TITLE)) + 2 * EDGE_MM)
     deep = ((spec.height_mm or 0.0) - 2 * EDGE_MM - (down - 1) * GAP_MM) / down
     wide = min(wide, deep * part.ratio)
     size = (wide, wide / part.ratio)
@@ -122,7 +126,7 @@ def slide(
         if result.winner is None:
             _bar(area, spec, (left, top), size[1], result, diverging if result.signed else palette)
         else:
-            fit = int((area.height_mm - 2 * EDGE_MM) / line) - 1
+            fit = int((area.height_mm - 2 * EDGE_MM) / line) - TITLE
             _legend(area, spec, left, session, result, names[: max(1, fit)])
 
     return _page(spec, draw, placed=True)
@@ -143,6 +147,9 @@ def _part(session: Session, slide: str | int, view: Box | None) -> _Part:
     places = session.placement
     index = places.index(slide)
     width, height = (float(v) for v in places.extent(index))
+    if view is None and session.pictures[places.names[index]].origin == "tiles":
+        boxes = places.boxes[places.rows(index)]  # nothing is beside the tiles
+        view = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
     x0, y0, x1, y1 = (0.0, 0.0, width, height) if view is None else (float(v) for v in view)
     x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, width), min(y1, height)
     if not (x1 - x0 >= 1 and y1 - y0 >= 1):
@@ -209,16 +216,24 @@ def _outline(axes: Axes, session: Session, part: _Part) -> None:
 
 
 def _edges(boxes: np.ndarray) -> list[list[tuple[float, float]]]:
-    """Edges of boxes ``(m, 4)`` that no two of them share: the outline of tiles side by side."""
-    x0, y0, x1, y1 = boxes.T
-    edges = np.concatenate(
-        [
-            np.column_stack(pair)
-            for pair in ((x0, y0, x1, y0), (x0, y1, x1, y1), (x0, y0, x0, y1), (x1, y0, x1, y1))
+    """Outline of the union of boxes ``(m, 4)``; of very scattered ones, each box's own."""
+    xs, across = np.unique(boxes[:, [0, 2]], return_inverse=True)
+    ys, down = np.unique(boxes[:, [1, 3]], return_inverse=True)
+    if len(xs) * len(ys) > _JOINED_MOST:
+        return [
+            [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)] for x0, y0, x1, y1 in boxes.tolist()
         ]
-    )
-    found, counts = np.unique(edges, axis=0, return_counts=True)
-    return [[(a, b), (c, d)] for a, b, c, d in found[counts == 1].tolist()]
+    # counts go up where a box begins and down where it ends: sums along both axes cover it
+    steps = np.zeros((len(ys) + 1, len(xs) + 1), np.int64)
+    (u0, u1), (v0, v1) = across.reshape(-1, 2).T, down.reshape(-1, 2).T
+    for v, u, step in ((v0, u0, 1), (v0, u1, -1), (v1, u0, -1), (v1, u1, 1)):
+        np.add.at(steps, (v, u), step)
+    covered = np.pad(steps.cumsum(0).cumsum(1)[: len(ys) - 1, : len(xs) - 1] > 0, 1)
+    flat = np.argwhere(covered[1:, 1:-1] != covered[:-1, 1:-1]).tolist()
+    upright = np.argwhere(covered[1:-1, 1:] != covered[1:-1, :-1]).tolist()
+    return [[(xs[u], ys[v]), (xs[u + 1], ys[v])] for v, u in flat] + [
+        [(xs[u], ys[v]), (xs[u], ys[v + 1])] for v, u in upright
+    ]
 
 
 def _place(result: SlideMap) -> np.ndarray:
@@ -318,9 +333,10 @@ def _legend(
     more = clustering.k - len(clustering.hidden) - len(names)
     if more > 0:
         handles.append(Patch(color="none", label=f"and {more} more"))
+    scale = f"opacity: {result.units or 'weight'}, 0 to {result.vmax:.3g}"
     legend = axes.legend(
         handles=handles, loc="upper left", frameon=False, borderaxespad=0.0, borderpad=0.0,
-        handlelength=1.0, title=f"opacity: weight 0 to {result.vmax:.3g}", alignment="left",
+        handlelength=1.0, title=_wrapped(scale, LEGEND_MM, spec.font_pt * PT_MM), alignment="left",
     )  # fmt: skip
     legend.get_title().set_fontsize(spec.font_pt)
 

@@ -293,6 +293,7 @@ class SlideView(View):
             "height": picture.height,
             "tile": picture.tile,
             "levels": levels,
+            "origin": picture.origin,
             "note": picture.note,
         }
 
@@ -674,11 +675,12 @@ class SlideView(View):
         ]
         return "\n".join(lines)
 
+    def _on_paper(self) -> dict[str, Any]:
+        extent = self._need_places().extent(self._at)
+        return {"slide": self._at, "view": _camera_box(self._camera, self._at, extent)}
+
     def _figure_options(self) -> dict[str, Any]:
-        places = self._need_places()
-        return {
-            "slide": self._at,
-            "view": _camera_box(self._camera, self._at, places.extent(self._at)),
+        return self._on_paper() | {
             "opacity": self.opacity if self.show_map else 0.0,
             "threshold": self.threshold,
             "palette": self.palette,
@@ -688,7 +690,7 @@ class SlideView(View):
     def _caption_options(self) -> dict[str, Any]:
         from widgetkit.figures import slide_sentence
 
-        return {"extra": [slide_sentence(self.session, self._at)]}
+        return {"extra": [slide_sentence(self.session, **self._on_paper())]}
 
 
 def _method(name: str) -> Any:

@@ -149,34 +149,61 @@ export function boundsOf(c: Cells, mask: Uint8Array): Bounds | null {
   return box[0] <= box[2] ? box : null;
 }
 
+/** Places of a lattice up to which tiles are joined; more scattered ones keep their own outlines. */
+const JOINED_MOST = 4_000_000;
+
 /**
- * Outline of the selected tiles among `shown`, as segments `[x0, y0, x1, y1]`: an edge is left out
- * where a selected tile of the same size begins (within a hundredth of a tile), so that tiles side by
- * side have one outline around them. Tiles that overlap keep their own.
+ * Outline of the union of the selected tiles among `shown`, as segments `[x0, y0, x1, y1]`. Edges that
+ * are off by less than a hundredth of a tile are one edge.
  */
 export function outline(c: Cells, mask: Uint8Array, shown: readonly number[]): number[][] {
-  const segments: number[][] = [];
-  const tolerance = TOUCH * Math.max(c.width, c.height);
-  const begins = (x: number, y: number): boolean => {
-    let found = false;
-    near(c, [x, y, x, y], (i) => {
-      found ||=
-        Math.abs(c.boxes[4 * i]! - x) <= tolerance &&
-        Math.abs(c.boxes[4 * i + 1]! - y) <= tolerance &&
-        bit(mask, i);
+  const chosen = shown.filter((i) => bit(mask, i));
+  const [xs, atX] = places(c, chosen, 0, TOUCH * c.width);
+  const [ys, atY] = places(c, chosen, 1, TOUCH * c.height);
+  const [nx, ny] = [xs.length - 1, ys.length - 1];
+  if (nx * ny > JOINED_MOST) {
+    return chosen.flatMap((i) => {
+      const [x0, y0, x1, y1] = c.boxes.subarray(4 * i, 4 * i + 4) as unknown as Bounds;
+      return [[x0, y0, x1, y0], [x0, y1, x1, y1], [x0, y0, x0, y1], [x1, y0, x1, y1]];
     });
-    return found;
+  }
+  const covered = new Uint8Array(Math.max(0, nx * ny));
+  chosen.forEach((_, k) => {
+    for (let v = atY[2 * k]!; v < atY[2 * k + 1]!; v++) {
+      covered.fill(1, v * nx + atX[2 * k]!, v * nx + atX[2 * k + 1]!);
+    }
+  });
+  const at = (u: number, v: number): number =>
+    u >= 0 && u < nx && v >= 0 && v < ny ? covered[v * nx + u]! : 0;
+  const segments: number[][] = [];
+  /** One segment for each run of places along a line where one side is covered and the other not. */
+  const runs = (length: number, edge: (k: number) => boolean, add: (from: number, to: number) => void) => {
+    for (let from = 0, k = 0; k <= length; k++) {
+      if (k < length && edge(k)) continue;
+      if (k > from) add(from, k);
+      from = k + 1;
+    }
   };
-  for (const i of shown) {
-    if (!bit(mask, i)) continue;
-    const [x0, y0, x1, y1] = c.boxes.subarray(4 * i, 4 * i + 4) as unknown as Bounds;
-    const [w, h] = [x1 - x0, y1 - y0];
-    if (!begins(x0, y0 - h)) segments.push([x0, y0, x1, y0]);
-    if (!begins(x0, y1)) segments.push([x0, y1, x1, y1]);
-    if (!begins(x0 - w, y0)) segments.push([x0, y0, x0, y1]);
-    if (!begins(x1, y0)) segments.push([x1, y0, x1, y1]);
+  for (let v = 0; v <= ny; v++) {
+    runs(nx, (u) => at(u, v - 1) !== at(u, v), (from, to) => segments.push([xs[from]!, ys[v]!, xs[to]!, ys[v]!]));
+  }
+  for (let u = 0; u <= nx; u++) {
+    runs(ny, (v) => at(u - 1, v) !== at(u, v), (from, to) => segments.push([xs[u]!, ys[from]!, xs[u]!, ys[to]!]));
   }
   return segments;
+}
+
+/** Different edges of tiles along an axis, and the numbers of the two edges of each tile. */
+function places(c: Cells, chosen: readonly number[], axis: 0 | 1, tolerance: number): [number[], Uint32Array] {
+  const ends = chosen.flatMap((i) => [c.boxes[4 * i + axis]!, c.boxes[4 * i + 2 + axis]!]);
+  const order = ends.map((_, k) => k).sort((a, b) => ends[a]! - ends[b]!);
+  const values: number[] = [];
+  const numbers = new Uint32Array(ends.length);
+  for (const k of order) {
+    if (values.length === 0 || ends[k]! - values[values.length - 1]! > tolerance) values.push(ends[k]!);
+    numbers[k] = values.length - 1;
+  }
+  return [values, numbers];
 }
 
 /** Pixel of a coverage picture: nothing, a tile, a selected tile. */

@@ -196,8 +196,13 @@ function render(props: RenderProps): () => void {
     atHome = false;
   }
 
+  /** All there is to see: the slide, or of a mosaic its tiles. */
+  function wholeOf(): Camera {
+    return fit(slide?.mosaic && here.count ? here.bounds : (slide?.bounds ?? [0, 0, 1, 1]), size);
+  }
+
   function goHome(): void {
-    home = fit(slide?.bounds ?? [0, 0, 1, 1], size);
+    home = wholeOf();
     camera = home;
     atHome = true;
   }
@@ -215,8 +220,8 @@ function render(props: RenderProps): () => void {
     );
   // One reader for all: a message may change several, and each is whole only with the others.
   on(["_picture", "_rows", "_boxes", "_tile_size", "_mask", "_revision", "_counts"], () => {
-    readPicture();
     readTiles();
+    readPicture();
     look();
   });
   on(["_map", "_winner", "_map_info", "_legend", "_method", "_target"], () => {
@@ -547,15 +552,15 @@ function render(props: RenderProps): () => void {
     const saved = model.get("_camera") as number[] | null;
     if (atHome) goHome();
     else if (saved?.[3] === 0) readCamera(); // a box to be fitted
-    else home = fit(slide?.bounds ?? [0, 0, 1, 1], size);
+    else home = wholeOf();
     look();
     redraw();
   });
   observer.observe(stage);
   signal.addEventListener("abort", () => observer.disconnect());
 
-  readPicture();
   readTiles();
+  readPicture();
   readRaster();
   words();
   redraw();

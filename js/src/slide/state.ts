@@ -14,6 +14,8 @@ export interface Slide {
   readonly bounds: Bounds;
   /** Micrometres a level-0 pixel across; null where unknown. */
   readonly mpp: number | null;
+  /** Whether the picture is put together from tiles, with nothing beside them. */
+  readonly mosaic: boolean;
   /** Where its picture comes from, if there is something to say about it. */
   readonly note: string;
   /** Grows when the pictures become others. */
@@ -28,6 +30,7 @@ interface PictureInfo {
   mpp?: number | null;
   tile?: number;
   levels?: [number, number, number][];
+  origin?: string;
   note?: string;
   version?: number;
 }
@@ -43,6 +46,7 @@ export function readSlide(model: Model): Slide | null {
       : null,
     bounds: [0, 0, info.width, info.height],
     mpp: info.mpp ?? null,
+    mosaic: info.origin !== "file",
     note: info.note ?? "",
     version: info.version ?? 0,
   };
