@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import nnls as one_row
 
 from widgetkit.analysis import nnls, nnls_batches
-from widgetkit.analysis.nnls import _active_set, _pivot, solve_gram
+from widgetkit.analysis.nnls import GramSolver, _active_set, solve_gram
 from widgetkit.errors import BadActivations, ChannelMismatch, InvalidInput, TooFew
 
 
@@ -115,9 +115,25 @@ def test_the_last_resort_agrees_with_the_pivoting() -> None:
 def test_pivoting_from_the_worst_guess() -> None:
     generator = np.random.default_rng(5)
     H, X = generator.random((6, 30)), generator.normal(0.3, 1, (40, 30))
-    gram, goal = H @ H.T, X @ H.T
-    right = _pivot(gram, goal, np.zeros(goal.shape, bool))
-    assert_allclose(_pivot(gram, goal, right == 0), right, atol=1e-9)
+    H /= np.linalg.norm(H, axis=1, keepdims=True)
+    solver, goal = GramSolver(H @ H.T), X @ H.T
+    right = solver.pivot(goal, np.zeros(goal.shape, bool))
+    assert_allclose(solver.pivot(goal, right == 0), right, atol=1e-9)
+
+
+@given(problems(), st.integers(0, 10**6))
+@settings(deadline=None, max_examples=25)
+def test_what_a_solver_keeps_changes_no_bit(
+    problem: tuple[np.ndarray, np.ndarray], seed: int
+) -> None:
+    X, H = (part.astype(np.float64) for part in problem)
+    gram, products = H @ H.T, X @ H.T
+    once = solve_gram(gram, products)
+    solver = GramSolver(gram)
+    for row in np.random.default_rng(seed).permutation(len(X))[:3]:
+        solver(products[row : row + 1])
+    assert_array_equal(solver(products), once)
+    assert_array_equal(solver(products), once)
 
 
 def test_nothing_to_solve() -> None:

@@ -22,9 +22,16 @@ from widgetkit.errors import ChannelMismatch
 _BLOCK = 16384
 _BLOCK_BYTES = 64 * 2**20
 
-# Sweeps before pivoting. With ten strongly correlated factors 8 sweeps leave 87 % of the rows for
-# another pivot, 32 leave 6 %; one sweep costs a thirtieth of the matrix product for C = 512.
-_SWEEPS = 32
+# Sweeps before pivoting come in rounds, until a round changes the zeros of few rows. Factors of
+# ReLU activations take 16, strongly correlated ones all 40; a row left for another pivot costs as
+# much as about ten sweeps of it.
+_ROUND, _MOST_ROUNDS, _FEW = 4, 10, 0.1
+
+# Rows of a sweep: their weights and products stay in the processor's cache.
+_SWEEP_ROWS = 16384
+
+# Inverses kept for the patterns of zeros met so far; ten factors have 1024 in all, 0.8 MB.
+_KEPT_BYTES = 32 * 2**20
 
 # The gram matrix is scaled to a unit diagonal, so these are relative. The ridge makes collinear
 # factors solvable (float64 keeps about 6 digits then) and changes other solutions by about 1e-10.
@@ -110,6 +117,7 @@ class Solver:
         self.k = len(self.H)
         exact = self.H.astype(np.float64)
         self.gram = exact @ exact.T
+        self._solve = GramSolver(self.gram)
         self.block = int(np.clip(_BLOCK_BYTES // (8 * self.k * self.k), 64, _BLOCK))
 
     def __call__(self, rows: Floats) -> tuple[Floats, Floats]:
@@ -126,7 +134,7 @@ class Solver:
         if not np.isfinite(products).all():
             check_finite(rows)
             products = rows.astype(np.float64) @ self.H.T.astype(np.float64)  # it overflowed
-        return solve_gram(self.gram, products).astype(rows.dtype, copy=False), products
+        return self._solve(products).astype(rows.dtype, copy=False), products
 
 
 def solve_gram(gram: Floats, products: Floats) -> npt.NDArray[np.float64]:
@@ -136,92 +144,134 @@ def solve_gram(gram: Floats, products: Floats) -> npt.NDArray[np.float64]:
     -------
     (m, k) float64
     """
-    gram = np.asarray(gram, np.float64)
-    length = np.sqrt(np.diag(gram))
-    alive = length > np.finfo(np.float64).tiny ** 0.5
-    unit = np.where(alive, 1.0 / np.where(alive, length, 1.0), 0.0)
-    scaled = gram * unit[:, None] * unit
-    np.fill_diagonal(scaled, 1.0 + _RIDGE)
-    target = products.astype(np.float64) * unit
-    # rows differ by orders of magnitude; a common scale makes one tolerance right for all
-    size = np.abs(target).max(axis=1, initial=0.0)
-    target /= np.where(size > 0, size, 1.0)[:, None]
-    guess = _sweeps(scaled, target)
-    weights = _pivot(scaled, target, guess > 0)
-    found: npt.NDArray[np.float64] = weights * size[:, None] * unit
-    return found
+    return GramSolver(gram)(products)
 
 
-def _sweeps(gram: Floats, target: Floats) -> Floats:
-    """A few rounds of coordinate descent. Held as (k, m) so that each step is one long row."""
-    goal = np.ascontiguousarray(target.T, np.float32)
+class GramSolver:
+    """:func:`solve_gram` for many blocks: keeps the inverses of the patterns of zeros it has met.
+
+    Safe for several threads.
+    """
+
+    def __init__(self, gram: Floats) -> None:
+        gram = np.asarray(gram, np.float64)
+        length = np.sqrt(np.diag(gram))
+        alive = length > np.finfo(np.float64).tiny ** 0.5
+        self._unit = np.where(alive, 1.0 / np.where(alive, length, 1.0), 0.0)
+        self._gram = gram * self._unit[:, None] * self._unit
+        np.fill_diagonal(self._gram, 1.0 + _RIDGE)
+        self._kept: dict[int, Floats] = {}
+        self._most = _KEPT_BYTES // (8 * len(gram) ** 2)
+
+    def __call__(self, products: Floats) -> npt.NDArray[np.float64]:
+        target = products.astype(np.float64) * self._unit
+        # rows differ by orders of magnitude; a common scale makes one tolerance right for all
+        size = np.abs(target).max(axis=1, initial=0.0)
+        target /= np.where(size > 0, size, 1.0)[:, None]
+        weights = self.pivot(target, _guess(self._gram, target))
+        found: npt.NDArray[np.float64] = weights * size[:, None] * self._unit
+        return found
+
+    def pivot(self, target: Floats, passive: Mask) -> npt.NDArray[np.float64]:
+        """Block principal pivoting from a first guess of which weights are not zero.
+
+        ``target`` (m, k) are products with factors of length 1, of each row's largest the share.
+        """
+        m, k = target.shape
+        weights = np.empty((m, k))
+        rows = np.arange(m)  # of the result, for what is still open
+        fewest = np.full(m, k + 1)
+        patience = np.full(m, _PATIENCE)
+        # The backup rule ends after at most 2**k exchanges in theory and a few times k in practice.
+        for _ in range(20 * k + 100):
+            solution, dual = self._solve_patterns(target, passive)
+            wrong = np.where(passive, solution, dual) < -_TOLERANCE
+            weights[rows] = np.maximum(solution, 0.0)
+            open_ = wrong.any(axis=1)
+            if not open_.any():
+                return weights
+            rows, target, passive, wrong = rows[open_], target[open_], passive[open_], wrong[open_]
+            fewest, patience = fewest[open_], patience[open_]
+            count = wrong.sum(axis=1)
+            patience = np.where(count < fewest, _PATIENCE, patience - 1)
+            fewest = np.minimum(fewest, count)
+            single = patience < 0
+            if single.any():  # exchange only the last wrong one: cannot cycle
+                last = k - 1 - np.argmax(wrong[single][:, ::-1], axis=1)
+                wrong[single] = np.arange(k) == last[:, None]
+            passive = passive ^ wrong
+        for row, goal in zip(rows, target, strict=True):
+            weights[row] = _active_set(self._gram, goal)
+        return weights
+
+    def _solve_patterns(self, target: Floats, passive: Mask) -> tuple[Floats, Floats]:
+        """Least squares with the other weights held at 0, and the gradient."""
+        m, k = target.shape
+        if k <= 62:  # sorting integers is several times faster than sorting bytes
+            keys = passive @ (1 << np.arange(k, dtype=np.int64))
+            if k <= 16:  # and numpy sorts short ones by counting
+                keys = keys.astype(np.uint16)
+        else:
+            packed = np.packbits(passive, axis=1)
+            keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
+            keys = np.unique(keys, return_inverse=True)[1]
+        order = np.argsort(keys, kind="stable")
+        ascending = keys[order]
+        starts = np.flatnonzero(np.append(True, ascending[1:] != ascending[:-1]))
+        patterns = passive[order[starts]]
+        inverses = self._inverses(patterns)
+        solution = np.empty((m, k))
+        if len(starts) * 8 < m:
+            ordered = target[order]
+            solved = np.empty_like(ordered)
+            bounds = [*starts.tolist(), m]
+            for i, inverse in enumerate(inverses):
+                part = slice(bounds[i], bounds[i + 1])
+                np.matmul(ordered[part], inverse, out=solved[part])
+            solution[order] = solved
+        else:
+            which = np.repeat(np.arange(len(starts)), np.diff([*starts.tolist(), m]))
+            solution[order] = np.einsum("mij,mj->mi", np.asarray(inverses)[which], target[order])
+        return solution, solution @ self._gram - target
+
+    def _inverses(self, patterns: Mask) -> list[Floats]:
+        """Of the part of the gram matrix that each pattern (p, k) leaves, zero elsewhere."""
+        k = patterns.shape[1]
+        keys = [int.from_bytes(row.tobytes(), "little") for row in np.packbits(patterns, axis=1)]
+        found: list[Floats | None] = [self._kept.get(key) for key in keys]
+        new = [i for i, inverse in enumerate(found) if inverse is None]
+        if new:
+            both = patterns[new][:, :, None] & patterns[new][:, None, :]
+            made = np.linalg.inv(np.where(both, self._gram, np.eye(k))) * both
+            for i, inverse in zip(new, made, strict=True):
+                found[i] = inverse
+                if len(self._kept) < self._most:
+                    self._kept[keys[i]] = inverse
+        return [inverse for inverse in found if inverse is not None]
+
+
+def _guess(gram: Floats, target: Floats) -> Mask:
+    """Which weights are not zero after some rounds of coordinate descent, (m, k)."""
     small = gram.astype(np.float32)
-    weights = np.maximum(goal, 0)
-    for _ in range(_SWEEPS):
-        for j in range(len(small)):
-            step = goal[j] - small[j] @ weights
-            step += weights[j]
-            np.maximum(step, 0, out=weights[j])
-    return weights.T
-
-
-def _pivot(gram: Floats, target: Floats, passive: Mask) -> npt.NDArray[np.float64]:
-    """Block principal pivoting from a first guess of which weights are not zero."""
-    m, k = target.shape
-    weights = np.zeros((m, k))
-    passive = np.array(passive, order="C")
-    rows = np.arange(m)
-    fewest = np.full(m, k + 1)
-    patience = np.full(m, _PATIENCE)
-    # The backup rule ends after at most 2**k exchanges in theory and a few times k in practice.
-    for _ in range(20 * k + 100):
-        if not len(rows):
-            return weights
-        solution, dual = _solve_patterns(gram, target[rows], passive[rows])
-        wrong = np.where(passive[rows], solution < -_TOLERANCE, dual < -_TOLERANCE)
-        count = wrong.sum(axis=1)
-        weights[rows] = np.maximum(solution, 0.0)
-        open_ = count > 0
-        rows, wrong, count = rows[open_], wrong[open_], count[open_]
-        better = count < fewest[rows]
-        patience[rows] = np.where(better, _PATIENCE, patience[rows] - 1)
-        fewest[rows] = np.minimum(fewest[rows], count)
-        single = patience[rows] < 0
-        if single.any():  # exchange only the last wrong one: cannot cycle
-            last = k - 1 - np.argmax(wrong[single][:, ::-1], axis=1)
-            wrong[single] = np.arange(k) == last[:, None]
-        passive[rows] ^= wrong
-    for row in rows:
-        weights[row] = _active_set(gram, target[row])
-    return weights
-
-
-def _solve_patterns(gram: Floats, target: Floats, passive: Mask) -> tuple[Floats, Floats]:
-    """Least squares with the other weights held at 0, and the gradient; one inverse a pattern."""
-    m, k = target.shape
-    if k <= 62:  # sorting integers is several times faster than sorting bytes
-        keys = passive @ (1 << np.arange(k, dtype=np.int64))
-    else:
-        packed = np.packbits(passive, axis=1)
-        keys = packed.view(np.dtype((np.void, packed.shape[1]))).ravel()
-    _, first, which = np.unique(keys, return_index=True, return_inverse=True)
-    patterns = passive[first]
-    both = patterns[:, :, None] & patterns[:, None, :]
-    inverses = np.linalg.inv(np.where(both, gram, np.eye(k)))
-    inverses *= both
-    solution = np.empty((m, k))
-    if len(patterns) * 8 < m:
-        order = np.argsort(which, kind="stable")
-        ends = np.cumsum(np.bincount(which, minlength=len(patterns)))
-        ordered, start = target[order], 0
-        solved = np.empty_like(ordered)
-        for inverse, end in zip(inverses, ends, strict=True):
-            np.matmul(ordered[start:end], inverse, out=solved[start:end])
-            start = end
-        solution[order] = solved
-    else:
-        np.einsum("mij,mj->mi", inverses[which], target, out=solution)
-    return solution, solution @ gram - target
+    passive = np.empty(target.shape, np.bool_)
+    for start in range(0, len(target), _SWEEP_ROWS):
+        # held as (k, m) so that each step is one long row
+        goal = np.ascontiguousarray(target[start : start + _SWEEP_ROWS].T, np.float32)
+        weights = np.maximum(goal, 0)
+        step = np.empty_like(goal[0])
+        zeros = weights > 0
+        for _ in range(_MOST_ROUNDS):
+            for _ in range(_ROUND):
+                for j, row in enumerate(small):
+                    np.matmul(row, weights, out=step)
+                    np.subtract(goal[j], step, out=step)
+                    step += weights[j]
+                    np.maximum(step, 0, out=weights[j])
+            before, zeros = zeros, weights > 0
+            if (before != zeros).any(axis=0).mean() < _FEW:
+                break
+        passive[start : start + _SWEEP_ROWS] = zeros.T
+    return passive
 
 
 def _active_set(gram: Floats, target: Floats) -> Floats:

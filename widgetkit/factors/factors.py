@@ -237,7 +237,7 @@ class Factors:
                 f"{self.layer!r} with grid {self.grid}."
             )
         flat = activations.reshape(m, rest[0], -1)
-        found = weigh_maps(self._preparation.maps(flat, tiles), self._weigher)[0]
+        found = weigh_maps(flat, self._weigher, self._preparation, tiles)[0]
         return found.reshape(m, self.k, *self.grid)
 
     def reconstruct(self, rows: Rows, *, without: int | tuple[int, ...] = ()) -> Array:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.factors.groups import Groups
+from widgetkit.factors.halves import to_float32
 from widgetkit.factors.weighing import Array
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Preparation:
 
     def maps(self, A: npt.NDArray[Any], tiles: npt.NDArray[np.int64]) -> Array:
         """(m, C, cells) of tiles (m,), prepared, as a new float32 array (C doubles by "split")."""
-        values = A.astype(np.float32)
+        values = to_float32(A)
         if self.scales is not None and self.codes is not None:
             values *= self.scales[self.codes[tiles]][:, :, None]
         if self.offset is not None:

@@ -15,8 +15,9 @@ from widgetkit.factors.weighing import Array, Weigher
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore, Column, ResumableWriter
 
-# Activations held at once, as float32: the memory of the pass whatever the length of the store.
+# Activations held at once: the memory of the pass whatever the length of the store.
 _BYTES = 32 * 2**20
+_CACHE = 2**20
 
 _LARGEST = float(np.finfo(np.float16).max)
 
@@ -40,18 +41,32 @@ def winners_of(weights: Array, level: float, *, signed: bool) -> npt.NDArray[np.
     return found
 
 
-def weigh_maps(A: Array, weigher: Weigher) -> tuple[Array, npt.NDArray[np.float64]]:
-    """Prepared maps (m, C, cells) to weights (m, k, cells) and squares (m, 2) of error and size."""
-    m, _, cells = A.shape
-    k = weigher.k
-    products = np.matmul(weigher.basis, A)  # (m, k, cells): no transposed copy of A is made
-    sizes = np.einsum("mcs,mcs->m", A, A).astype(np.float64)
-    around = sizes
-    if weigher.offset is not None:
-        products -= (weigher.basis @ weigher.offset)[:, None]
-        moved = np.einsum("mcs,c->m", A, weigher.offset).astype(np.float64)
-        own = float(weigher.offset.astype(np.float64) @ weigher.offset)
-        around = sizes - 2 * moved + cells * own
+def weigh_maps(
+    raw: npt.NDArray[Any],
+    weigher: Weigher,
+    preparation: Preparation | None = None,
+    tiles: npt.NDArray[np.int64] | None = None,
+) -> tuple[Array, npt.NDArray[np.float64]]:
+    """Maps (m, C, cells) of tiles (m,) to weights (m, k, cells), and squares (m, 2): of the error
+    and of the (prepared) activations, summed over the cells."""
+    prepared = Preparation() if preparation is None else preparation
+    m, channels, cells = raw.shape
+    k, offset = weigher.k, weigher.offset
+    tiles = np.arange(m) if tiles is None else tiles
+    products = np.empty((m, k, cells), np.float32)
+    sizes, around = np.empty(m), np.empty(m)
+    # a few tiles at a time: what is made of them stays in the processor's cache until it is used
+    step = max(1, _CACHE // max(1, channels * cells * 4))
+    for at in range(0, m, step):
+        part = slice(at, at + step)
+        A = prepared.maps(raw[part], tiles[part])
+        np.matmul(weigher.basis, A, out=products[part])
+        sizes[part] = around[part] = np.einsum("mcs,mcs->m", A, A)
+        if offset is not None:
+            moved = np.einsum("mcs,c->m", A, offset).astype(np.float64)
+            around[part] += cells * float(offset.astype(np.float64) @ offset) - 2 * moved
+    if offset is not None:
+        products -= (weigher.basis @ offset)[:, None]
     rows = products.transpose(0, 2, 1).reshape(m * cells, k)
     found = weigher.from_products(rows)
     exact = found.astype(np.float64)
@@ -60,9 +75,9 @@ def weigh_maps(A: Array, weigher: Weigher) -> tuple[Array, npt.NDArray[np.float6
     weights = np.ascontiguousarray(found.reshape(m, cells, k).transpose(0, 2, 1))
     # a difference of large numbers keeps about 6 digits of float32: too few below 1 %
     for i in np.flatnonzero(errors < 1e-2 * sizes):
-        rest = A[i] - weigher.basis.T @ weights[i]
-        if weigher.offset is not None:
-            rest -= weigher.offset[:, None]
+        rest = prepared.maps(raw[i : i + 1], tiles[i : i + 1])[0] - weigher.basis.T @ weights[i]
+        if offset is not None:
+            rest -= offset[:, None]
         errors[i] = float(np.vdot(rest, rest))
     return weights, np.stack([errors, sizes], axis=1)
 
@@ -96,7 +111,7 @@ def assign_all(
 ) -> float:
     """Fill the missing segments; returns ``||X - W H|| / ||X||`` over all positions."""
     info = store.layer(layer)
-    step = max(1, _BYTES // max(1, info.channels * info.cells * 4))
+    step = max(1, _BYTES // max(1, info.channels * info.cells * 2))
     missing = writer.missing_segments()
     done = writer.rows - sum(len(writer.range(index)) for index in missing)
     for index in missing:
@@ -108,7 +123,7 @@ def assign_all(
             check()
             tiles = np.arange(start, min(start + step, span.stop), dtype=np.int64)
             raw = store.activations(layer, tiles).reshape(len(tiles), info.channels, info.cells)
-            weights, squares = weigh_maps(preparation.maps(raw, tiles), weigher)
+            weights, squares = weigh_maps(raw, weigher, preparation, tiles)
             kept = half(weights)
             parts["weights"].append(kept.reshape(len(tiles), weigher.k, *info.grid))
             parts["pooled"].append(pool(kept.astype(np.float32), level, signed=weigher.signed))

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.analysis.nnls import solve_gram
+from widgetkit.analysis.nnls import GramSolver
 from widgetkit.errors import BadActivations, ChannelMismatch
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -64,6 +64,10 @@ class Weigher:
         """``H Hᵀ``."""
         return self.exact @ self.exact.T
 
+    @cached_property
+    def _solver(self) -> GramSolver:
+        return GramSolver(self.gram)
+
     def __call__(self, X: npt.NDArray[Any]) -> tuple[Array, npt.NDArray[np.float64]]:
         """Weights (p, k) float32 and squared errors (p,) of rows (p, C)."""
         if X.ndim != 2 or X.shape[1] != self.basis.shape[1]:
@@ -98,7 +102,7 @@ class Weigher:
             )
         if self.rule == "nnls":
             goal = products - np.float32(self.penalty) if self.penalty else products
-            return solve_gram(self.gram, goal).astype(np.float32)
+            return self._solver(goal).astype(np.float32)
         if self.rule == "project":
             return products.astype(np.float32, copy=False)
         weights = np.zeros(products.shape, np.float32)
