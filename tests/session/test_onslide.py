@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.slides import building
-from tests.tiles.conftest import pyramid, rng  # noqa: F401
+from tests.tiles.conftest import write_tiled_tiff
 from widgetkit import explain, factors
 from widgetkit.errors import (
     InvalidInput,
@@ -410,9 +410,16 @@ def test_in_a_script_a_request_is_answered_at_once(session: Session) -> None:
     assert [m.status for m in found] == ["final"]
 
 
+def beside(store: ActivationStore) -> Session:
+    """A session beside an event loop, without the projection, which these tests do not look at."""
+    session = Session(store)
+    session.jobs.cancel("project")
+    return session
+
+
 def test_beside_an_event_loop_maps_wait_for_the_weights(store: ActivationStore) -> None:
     async def use() -> None:
-        session = Session(store)
+        session = beside(store)
         found: list[SlideMap] = []
         session.request_slide_map(0, on_result=found.append, key="x")
         assert [m.status for m in found] == ["waiting"], "the clusters are not there yet"
@@ -439,7 +446,7 @@ def test_beside_an_event_loop_maps_wait_for_the_weights(store: ActivationStore) 
 
 def test_a_cancelled_assignment_goes_on_when_asked_again(store: ActivationStore) -> None:
     async def use() -> None:
-        session = Session(store)
+        session = beside(store)
         session.wait()
         found: list[SlideMap] = []
         job = session.request_slide_map(0, on_result=found.append)
@@ -457,7 +464,7 @@ def test_a_cancelled_assignment_goes_on_when_asked_again(store: ActivationStore)
 
 def test_an_edit_meanwhile_does_not_start_again(store: ActivationStore) -> None:
     async def use() -> None:
-        session = Session(store)
+        session = beside(store)
         session.wait()
         found: list[SlideMap] = []
         job = session.request_slide_map(0, on_result=found.append)
@@ -478,7 +485,7 @@ def test_large_activations_are_a_job(
     monkeypatch.setattr(slidemaps, "AT_ONCE", 0)
 
     async def use() -> None:
-        session = Session(store)
+        session = beside(store)
         session.wait()
         for options in ({"method": "channel"}, {"cluster": 0}):
             found: list[SlideMap] = []
@@ -549,18 +556,18 @@ def test_touching_equals_the_area_shared(outline, corners) -> None:
 
 
 # -- files -----------------------------------------------------------------------------------
-def test_opening_slides_tells_the_views(
-    store: ActivationStore, tmp_path: Path, pyramid: Path
-) -> None:  # noqa: F811
+def test_opening_slides_tells_the_views(store: ActivationStore, tmp_path: Path) -> None:
+    slide = tmp_path / "plain.tif"
+    write_tiled_tiff(slide, np.full((256, 256, 3), 200, np.uint8), tile=128)
     session = Session(store)
     told: list[Any] = []
     session.observe("pictures", told.append)
     assert session.pictures["a"].origin == "tiles"
-    found = session.open_slides({"a": pyramid})
+    found = session.open_slides({"a": slide})
     assert told == [found] and session.pictures["a"].origin == "file"
     assert session.pictures["b"].origin == "tiles"
     with pytest.raises(UnknownName):
-        session.open_slides({"c": pyramid})
+        session.open_slides({"c": slide})
     assert session.pictures is found
     assert session.open_slides(None)["a"].origin == "tiles"
 
@@ -576,3 +583,15 @@ def test_recent_forgets_the_least_used() -> None:
     assert recent.get("never") is None
     recent.put("large", np.zeros(10, np.uint8))
     assert recent._size == 10
+
+
+def test_maps_of_tiles_follow_edits_as_maps_of_slides_do(session: Session) -> None:
+    """Gallery and slide show one and the same after merging and splitting."""
+    session.merge_clusters([0, 1])
+    session.split_cluster(0, 2)
+    rows = np.arange(60)
+    assert session.clustering is not None
+    for i in range(session.clustering.k):
+        live = session.maps(rows, MapSpec("cluster", i)).values
+        session.slide_map(0)
+        np.testing.assert_allclose(live, folded(session)[:, i], atol=2e-3 * max(1, live.max()))

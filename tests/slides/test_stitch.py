@@ -95,12 +95,14 @@ def check(maps, boxes, view, shape) -> None:
 def test_cell_by_cell_in_small_portions_is_the_same(scene) -> None:
     maps, boxes, view, shape = scene
     module = importlib.import_module("widgetkit.slides.stitch")  # the function has its name
-    usual = module._PAIRS, module._SPARSEST
+    usual = module._PAIRS, module._SPARSEST, module._KEPT_PAIRS
     try:
-        module._PAIRS, module._SPARSEST = 1, -1000  # nothing is a lattice
-        check(maps, boxes, view, shape)
+        for kept in (-1, 10**6):
+            # nothing is a lattice
+            module._PAIRS, module._SPARSEST, module._KEPT_PAIRS = 1, -1000, kept
+            check(maps, boxes, view, shape)
     finally:
-        module._PAIRS, module._SPARSEST = usual
+        module._PAIRS, module._SPARSEST, module._KEPT_PAIRS = usual
 
 
 def test_far_apart_tiles_are_summed_cell_by_cell() -> None:

@@ -205,17 +205,27 @@ class Clustering:
         """
         if self.owners is None:
             return weights
-        folded = np.zeros((len(weights), self.k, *weights.shape[2:]), dtype=np.float32)
+        folded = np.empty((len(weights), self.k, *weights.shape[2:]), dtype=np.float32)
         for i in range(self.k):
-            held = self.holds(i, rows)
-            for column in np.flatnonzero(held.any(axis=1)):
-                part = held[column]
-                if part.all():
-                    folded[:, i] += weights[:, column]
-                else:
-                    at = np.flatnonzero(part)
-                    folded[at, i] += weights[at, column]
+            folded[:, i] = self.fold_one(weights, rows, i)
         return folded
+
+    def fold_one(
+        self, weights: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], i: int
+    ) -> npt.NDArray[np.float32]:
+        """(m, ...) the weights of cluster ``i`` alone, see :meth:`fold`."""
+        if self.owners is None:
+            return weights[:, self.check(i)]
+        total = np.zeros((len(weights), *weights.shape[2:]), dtype=np.float32)
+        held = self.holds(i, rows)
+        for column in np.flatnonzero(held.any(axis=1)):
+            part = held[column]
+            if part.all():
+                total += weights[:, column]
+            else:
+                at = np.flatnonzero(part)
+                total[at] += weights[at, column]
+        return total
 
     # -- edits ---------------------------------------------------------------------------
     def hide(self, i: int, hidden: bool = True) -> Clustering:

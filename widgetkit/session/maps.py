@@ -173,13 +173,13 @@ def compute(
     step = LIVE_BATCH if live else MODEL_BATCH
     todo = sum(len(part) for _, part in groups)
     done = 0
-    for target, part in groups:
+    for targets, part in groups:
         for start in range(0, len(part), step):
             at = part[start : start + step]
             if job is not None:
                 job.check()
             batch = _batch(question, method, question.rows[at], job)
-            maps = explain.compute(method, batch, target)
+            maps = _summed(method, batch, targets)
             values, where = _fit(values, maps, ready), at
             values[where] = maps
             ready[where] = True
@@ -222,7 +222,27 @@ def kind_of(spec: MapSpec, method: MapMethod | None = None) -> Kind:
 
 
 # -- targets -----------------------------------------------------------------------------
-Groups = list[tuple["Target", npt.NDArray[np.int64]]]
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of the targets whose maps are added; ``held (n,)`` says of which tiles it counts."""
+
+    target: Target
+    held: npt.NDArray[np.bool_] | None = None
+
+
+Groups = list[tuple[list[Part], npt.NDArray[np.int64]]]
+
+
+def _summed(method: MapMethod, batch: Batch, parts: list[Part]) -> npt.NDArray[np.float32]:
+    """Maps (m, *grid) of a batch: the sum over the parts."""
+    total: npt.NDArray[np.float32] | None = None
+    for part in parts:
+        maps = explain.compute(method, batch, part.target)
+        if part.held is not None:
+            maps = maps * part.held[batch.rows].reshape(-1, *(1,) * (maps.ndim - 1))
+        total = maps if total is None else total + maps
+    assert total is not None
+    return total
 
 
 def _groups(question: Question, method: MapMethod) -> tuple[Groups, str]:
@@ -253,7 +273,7 @@ def _groups(question: Question, method: MapMethod) -> tuple[Groups, str]:
         mean_in, mean_rest = question.stats[info.name].contrast(question.selection)
         target = explain.SelectionTarget(mean_in, mean_rest, question.stats[info.name].std)
         return [
-            (target, every)
+            ([Part(target)], every)
         ], f"{method.title}: {question.selection.count} tiles against the rest"
     return _channel_groups(question, every, method)
 
@@ -272,12 +292,17 @@ def _cluster_groups(
             f"The clusters are of layer {clustering.layer!r}, the map is asked of layer "
             f"{question.layer!r}. Use session.set_layer(...) and session.cluster()."
         )
-    if clustering.prototypes is None:
+    if clustering.prototypes is None and (
+        clustering.base is None or clustering.method != "nmf" or method.name != "cluster"
+    ):
         raise InvalidInput(
             f"The clustering {clustering.name!r} has no prototypes, so it cannot be drawn on tiles. "
             "Cluster with method='nmf' or 'kmeans'."
         )
-    prototypes = clustering.prototypes
+    # Merged and split factors are sums over the fitted ones; maps of centres are not additive.
+    folded = clustering.method == "nmf" and method.name == "cluster"
+    prototypes = clustering.fitted if folded else clustering.prototypes
+    assert prototypes is not None
     kind: Literal["nmf", "kmeans"] = "nmf" if clustering.method == "nmf" else "kmeans"
     background = clustering.params.get("background")
 
@@ -289,13 +314,23 @@ def _cluster_groups(
             background=None if background is None else np.asarray(background, dtype=np.float32),
         )
 
+    def parts(i: int) -> list[Part]:
+        if not folded or clustering.owners is None:
+            return [Part(target(i))]
+        held = clustering.holds(i, np.arange(clustering.n))
+        found = [
+            Part(target(int(j)), None if held[j].all() else held[j])
+            for j in np.flatnonzero(held.any(axis=1))
+        ]
+        return found or [Part(target(0), np.zeros(clustering.n, dtype=bool))]  # a map of zeros
+
     if spec.target is not None:
         i = clustering.check(spec.target)
-        return [(target(i), every)], f"{method.title}: {clustering.names[i]}"
+        return [(parts(i), every)], f"{method.title}: {clustering.names[i]}"
     labels = clustering.labels[question.rows]
     found = [int(i) for i in np.unique(labels) if i >= 0]
     return [
-        (target(i), np.flatnonzero(labels == i)) for i in found
+        (parts(i), np.flatnonzero(labels == i)) for i in found
     ], f"{method.title}: each tile's own"
 
 
@@ -308,7 +343,7 @@ def _class_groups(
         if count is not None and spec.target >= count:
             raise InvalidInput(f"There is no class {spec.target}; the model has {count}, from 0.")
         label = names[spec.target] if names else f"class {spec.target}"
-        return [(explain.ClassTarget(spec.target), every)], f"{method.title}: {label}"
+        return [([Part(explain.ClassTarget(spec.target))], every)], f"{method.title}: {label}"
     if outputs is None:
         raise InvalidInput(
             f"{method.title} needs a class: the store holds no predictions to choose it by. "
@@ -316,7 +351,8 @@ def _class_groups(
         )
     predicted = np.asarray(outputs)[question.rows].argmax(axis=1)
     groups: Groups = [
-        (explain.ClassTarget(int(c)), np.flatnonzero(predicted == c)) for c in np.unique(predicted)
+        ([Part(explain.ClassTarget(int(c)))], np.flatnonzero(predicted == c))
+        for c in np.unique(predicted)
     ]
     return groups, f"{method.title}: each tile's predicted class"
 
@@ -333,7 +369,9 @@ def _channel_groups(
         raise InvalidInput(
             f"There is no channel {target}; layer {info.name!r} has {info.channels}."
         )
-    return [(explain.ChannelTarget(target), every)], f"{method.title}: channel {target}{note}"
+    return [
+        ([Part(explain.ChannelTarget(target))], every)
+    ], f"{method.title}: channel {target}{note}"
 
 
 # -- batches -----------------------------------------------------------------------------

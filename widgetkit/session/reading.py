@@ -137,6 +137,7 @@ class Reading(OnSlide):
             table = analysis.shares(
                 factors.pooled.share, values, groups=None if what == column else groups
             )
+            table.attrs["by"] = column  # figures number what may name a person
             notes = tuple(dict.fromkeys(filter(None, map(str, table["note"]))))
             said = f"Mean share of a tile's positions that a factor wins, by {column}."
             return Read("shares", table, (said, *notes))

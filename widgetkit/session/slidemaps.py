@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
@@ -282,11 +283,12 @@ class SlideMaps:
         self, clustering: Clustering, found: PositionWeights, cluster: int | None
     ) -> float:
         """End of the scale: of the tiles' largest weights, the same for all slides."""
-        highest = clustering.fold(found.highest, np.arange(clustering.n))
+        rows = np.arange(clustering.n)
         if cluster is not None:
-            return explain.shared_scale(highest[:, cluster], quantile=QUANTILE).vmax
-        shown = [i for i in range(clustering.k) if i not in clustering.hidden]
-        best = highest[:, shown].max(axis=1, initial=0.0)
+            best = clustering.fold_one(found.highest, rows, cluster)
+        else:
+            shown = [i for i in range(clustering.k) if i not in clustering.hidden]
+            best = clustering.fold(found.highest, rows)[:, shown].max(axis=1, initial=0.0)
         return explain.shared_scale(best, quantile=QUANTILE).vmax
 
     def _stitcher(self, ask: SlideQuestion, grid: tuple[int, int]) -> tuple[Stitcher, Hashable]:
@@ -417,15 +419,22 @@ class _Columns:
 
     def part(self, j: int, held: npt.NDArray[np.bool_]) -> Float:
         """The same of some of the view's tiles ``held (r,)`` only; the others count as 0."""
+        digest = hashlib.sha256(np.packbits(held).tobytes()).hexdigest()
+        key = (self._key, self._view, j, digest)
+        found = self._owner._rasters.get(key)
+        if found is not None:
+            return found
         kept = self._slide()
         if kept is None:
             total = np.zeros(self._stitcher.shape, dtype=np.float32)
             for part, sub in self._chunks():
                 values = self._found.read(self._rows[self._stitcher.rows[part]])[:, j]
                 total += sub.total(values * held[part][:, None, None])
-            return self._stitcher.mean(total, fill=0.0)
-        values = kept[j] if self._everything() else kept[j][self._stitcher.rows]
-        return self._stitcher(values * held[:, None, None], fill=0.0)
+            return self._owner._rasters.put(key, self._stitcher.mean(total, fill=0.0))
+        values = np.zeros((len(held), *self._found.grid), dtype=np.float32)
+        at = np.flatnonzero(held)
+        values[at] = kept[j][at if self._everything() else self._stitcher.rows[at]]
+        return self._owner._rasters.put(key, self._stitcher(values, fill=0.0))
 
     def _everything(self) -> bool:
         return len(self._stitcher.rows) == len(self._rows)

@@ -93,7 +93,8 @@ class NearestWeights:
 
     def read(self, rows: npt.NDArray[np.int64]) -> Float:
         each = np.arange(self.k, dtype=np.uint8)[:, None, None]
-        return (self._nearest[rows][:, None] == each).astype(np.float32)
+        own = self._nearest[rows][:, None] == each
+        return np.asarray(own, dtype=np.float32)
 
 
 class TileWeights:

@@ -12,7 +12,6 @@ are summed cell by cell.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,8 @@ _LEAST_COVERAGE = 1e-6
 _SPARSEST = 8
 #: Cell-pixel pairs at once where cells are summed one by one (80 MB).
 _PAIRS = 2_000_000
+#: Pairs that are kept, 8 bytes each: 100,000 tiles of 7 x 7 on a megapixel are 15 million.
+_KEPT_PAIRS = 24_000_000
 
 
 class Stitcher:
@@ -308,50 +309,83 @@ def _same(pairs: Float64) -> tuple[int, Int64]:
     return len(values), kind
 
 
-@dataclass(frozen=True, eq=False)
 class _Scattered:
-    """Tiles that stand anywhere: every pair of a cell and a pixel it touches, some at a time."""
+    """Tiles that stand anywhere: every pair of a cell and a pixel it touches.
 
-    rows: Int64
-    boxes: Float64  # (r, 4), pixels of the raster
-    grid: tuple[int, int]
-    shape: tuple[int, int]
+    The pairs are kept as a sparse matrix (pixels, cells) from the first map on, as long as they are
+    not too many; then each map is one product.
+    """
+
+    def __init__(
+        self, rows: Int64, boxes: Float64, grid: tuple[int, int], shape: tuple[int, int]
+    ) -> None:
+        self.rows, self._boxes, self._grid, self._shape = rows, boxes, grid, shape
+        self._matrix: Any = None
 
     def coverage(self) -> Float64:
-        return self._add(None)
+        total = np.zeros(self._shape[0] * self._shape[1])
+        for _, pixel, weight in self._pairs(self._boxes, (1, 1)):
+            total += np.bincount(pixel, weight, minlength=len(total))
+        return total.reshape(self._shape)
 
     def sum(self, values: Float) -> Float64:
-        return self._add(values[self.rows])
+        flat = values[self.rows].reshape(-1)
+        if self._matrix is None and self._count() <= _KEPT_PAIRS:
+            self._matrix = self._as_matrix(len(flat))
+        if self._matrix is not None:
+            found: Float64 = self._matrix @ flat
+            return found.reshape(self._shape)
+        total = np.zeros(self._shape[0] * self._shape[1])
+        for cell, pixel, weight in self._pairs(self._boxes, self._grid):
+            total += np.bincount(pixel, weight * flat[cell], minlength=len(total))
+        return total.reshape(self._shape)
 
-    def _add(self, values: Float | None) -> Float64:
-        high, wide = self.shape
-        h, w = self.grid if values is not None else (1, 1)
-        total = np.zeros(high * wide)
-        span = np.ceil(self.boxes[:, 2:]) - np.floor(self.boxes[:, :2])
-        span = np.minimum(span, np.array([wide, high])) + np.array([2 * w, 2 * h])
-        pairs = np.cumsum(span[:, 0] * span[:, 1])
+    def _as_matrix(self, cells: int) -> Any:
+        from scipy import sparse
+
+        parts = [
+            (cell.astype(np.int32), pixel.astype(np.int32), weight.astype(np.float32))
+            for cell, pixel, weight in self._pairs(self._boxes, self._grid)
+        ]
+        cell, pixel, weight = (
+            np.concatenate([part[i] for part in parts]) if parts else np.empty(0) for i in range(3)
+        )
+        shape = (self._shape[0] * self._shape[1], cells)
+        return sparse.csr_matrix((weight, (pixel, cell)), shape=shape)
+
+    def _per_tile(self, grid: tuple[int, int]) -> Float64:
+        """Pairs of each tile, at most."""
+        high, wide = self._shape
+        span = np.ceil(self._boxes[:, 2:]) - np.floor(self._boxes[:, :2])
+        span = np.minimum(span, np.array([wide, high])) + np.array([grid[1], grid[0]])
+        pairs: Float64 = span[:, 0] * span[:, 1]
+        return pairs
+
+    def _count(self) -> float:
+        return float(self._per_tile(self._grid).sum())
+
+    def _pairs(
+        self, boxes: Float64, grid: tuple[int, int]
+    ) -> Iterator[tuple[Int64, Int64, Float64]]:
+        """Cells (numbered through), pixels and the shares of the pixels, some tiles at a time."""
+        (high, wide), (h, w) = self._shape, grid
+        pairs = np.cumsum(self._per_tile(grid))
         start = 0
         while start < len(pairs):
             done = pairs[start - 1] if start else 0.0
             stop = max(int(np.searchsorted(pairs, done + _PAIRS, side="right")), start + 1)
-            part = self.boxes[start:stop]
+            part = boxes[start:stop]
             tx, px, sx = _overlaps(part[:, 0], part[:, 2], w, wide)
             ty, py, sy = _overlaps(part[:, 1], part[:, 3], h, high)
-            # Join the two lists on the tile.
-            order = np.argsort(ty // h, kind="stable")
-            ty, py, sy = ty[order], py[order], sy[order]
+            # Join the two lists, both in order of the tiles, on the tile.
             first = np.searchsorted(ty // h, np.arange(len(part) + 1))
             counts = np.diff(first)[tx // w]
             across = np.repeat(np.arange(len(tx)), counts)
             down = np.arange(len(across)) - np.repeat(np.cumsum(counts) - counts, counts)
-            down += first[(tx // w)[across]]
-            weight = sx[across] * sy[down]
-            if values is not None:
-                tile = tx[across] // w
-                weight = weight * values[start + tile, ty[down] % h, tx[across] % w]
-            total += np.bincount(py[down] * wide + px[across], weight, minlength=high * wide)
+            down += first[tx // w][across]
+            cell = ((start + tx // w) * (h * w) + tx % w)[across] + ((ty % h) * w)[down]
+            yield cell, (py * wide)[down] + px[across], sx[across] * sy[down]
             start = stop
-        return total.reshape(high, wide)
 
 
 class _Lattice:
