@@ -165,11 +165,11 @@ def _polygons(
 def _decimals(shape: tuple[int, ...], frame: RasterFrame) -> int:
     """Decimals of a level-0 px that tell corners apart, and whose numbers are exact to reckon with."""
     (dx, dy), (height, width) = frame.downsample, shape
-    fine = math.ceil(math.log10(_FINENESS / min(dx, dy)))
+    fine = max(0, math.ceil(math.log10(_FINENESS / min(dx, dy))))
     room = math.floor(math.log10(MOST / max(dx * width, dy * height)))
     if fine > min(room, _MOST_DECIMALS):
         raise InvalidInput(
             f"A map of {width} x {height} cells of {dx:g} x {dy:g} px is too fine or too large for "
             "exact borders. Export it in parts."
         )
-    return max(fine, 0)
+    return fine

@@ -19,6 +19,8 @@ _EAST, _SOUTH, _WEST, _NORTH = range(4)
 #: A line of equal value keeps this share of a cell away from the cells' centres, so that its
 #: corners stay apart when they are rounded.
 CLEARANCE = 1 / 256
+#: Least distance of a value from the threshold, as a share of the largest.
+_FLOOR = 1e-6
 
 
 def outlines(mask: npt.NDArray[np.bool_]) -> list[Area]:
@@ -249,7 +251,7 @@ def _signed_distances(above: Float64) -> Float64 | None:
         return None
     largest = float(np.abs(above[there]).max())
     # Away from zero: a line through a centre could touch another there.
-    floor = largest * 1e-9
+    floor = largest * _FLOOR
     out = np.where(inside, np.maximum(above, floor), np.minimum(above, -floor))
     # A cell without a value mirrors its neighbours that exceed: the line runs half way to it.
     total = np.zeros(above.shape)
@@ -279,10 +281,11 @@ def _kept_clear(ring: Float64) -> Float64:
     contourpy puts each on a line of the lattice: one coordinate is whole, the other is not (but
     for the corners of the raster).
     """
+    nearest = np.rint(ring)
     base = np.floor(ring)
-    share = ring - base
-    moved = base + np.clip(share, CLEARANCE, 1 - CLEARANCE)
-    return np.where(share == 0, ring, moved)
+    moved = base + np.clip(ring - base, CLEARANCE, 1 - CLEARANCE)
+    # What is whole comes back with the last bits rounded; a crossing is _FLOOR / 2 away at least.
+    return np.where(np.abs(ring - nearest) < _FLOOR / 4, nearest, moved)
 
 
 def _without_repeats(ring: Float64) -> Float64:

@@ -204,10 +204,10 @@ def crossing(a: Int, b: Int) -> Bool:
     ----------
     a, b : (s, 2) int64
     """
-    i, j = _near_pairs(a, b)
     bad = np.zeros(len(a), dtype=bool)
-    if not len(i):
+    if len(a) < 2:
         return bad
+    i, j = _near_pairs(a, b)
     meet = _meet(a[i], b[i], a[j], b[j])
     bad[i[meet]] = True
     bad[j[meet]] = True
