@@ -51,6 +51,22 @@ class Layer(Protocol):
         """False for ready-made features: one vector a tile."""
 
 
+class SharedOut(Protocol):
+    """Relevance of a layer; ``widgetkit.extraction.relevance.Relevance`` is one."""
+
+    @property
+    def layer(self) -> npt.NDArray[Any]:
+        """``(m, C, *grid)``; with ``absorbed`` it adds up to ``output``, where nothing goes round."""
+
+    @property
+    def absorbed(self) -> npt.NDArray[Any]:
+        """``(m,)`` what biases keep."""
+
+    @property
+    def output(self) -> npt.NDArray[Any]:
+        """``(m,)`` what was shared out."""
+
+
 class Model(Protocol):
     """What a method may ask of the network: arrays in, arrays out.
 
@@ -69,6 +85,18 @@ class Model(Protocol):
         self, images: npt.NDArray[Any], layer: str, target_class: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """``A`` and the gradient of ``logits[:, target_class]`` by ``A``, both ``(m, C, *grid)``."""
+
+    def relevance(
+        self,
+        images: npt.NDArray[Any],
+        layer: str,
+        target_class: int,
+        *,
+        rule: Literal["composite", "epsilon", "zplus", "gamma"] = "composite",
+        epsilon: float = 1e-6,
+        gamma: float = 0.25,
+    ) -> SharedOut:
+        """``logits[:, target_class]`` shared out over ``layer`` by relevance propagation."""
 
 
 @dataclass(frozen=True, eq=False)

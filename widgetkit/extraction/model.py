@@ -40,12 +40,16 @@ from widgetkit.extraction.passes import (
     scores_of,
 )
 from widgetkit.extraction.preprocess import Preprocess
+from widgetkit.extraction.relevance import NUMBERS, Relevance, class_target, relevance_rows
+from widgetkit.extraction.relevance_rules import RuleName, Rules
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
 
 # The graph of a backward pass keeps about what each module took and gave.
 GRADIENT_SHARE = 4
+# Rules also compute each layer again, in parts, while the graph is held.
+RELEVANCE_SHARE = 8
 
 
 class ModelContext:
@@ -409,6 +413,66 @@ class ModelContext:
             size = max(1, self._auto() // GRADIENT_SHARE)
             both = self._batched(len(pictures), size, run, (2, *arrangement.shape))
         return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+
+    def relevance(
+        self,
+        images: np.ndarray,
+        layer: str | None = None,
+        target_class: int | Sequence[int] | np.ndarray | Objective = 0,
+        *,
+        against: int | Sequence[int] | np.ndarray | None = None,
+        rule: RuleName = "composite",
+        epsilon: float = 1e-6,
+        gamma: float = 0.25,
+        double: bool = False,
+    ) -> Relevance:
+        """A logit shared out over a layer and over the input, by layer-wise relevance propagation.
+
+        Parameters
+        ----------
+        images : (m, ...) uint8 or float 0..255
+        layer : str, optional
+            Default: :attr:`layer`.
+        target_class : int, (m,) int, or callable
+            As for :meth:`activations_and_gradients`; a callable must be a weighted sum of logits.
+        against : int or (m,) int, optional
+            Share out the logit less that of this class.
+        rule : {"composite", "epsilon", "zplus", "gamma"}
+            For all layers with weights, or z+ for convolutions and epsilon for dense layers
+            (``"composite"``). ``docs/relevance.md`` has the formulas.
+        epsilon : float
+            Added to denominators, away from zero, in units of each layer's output.
+        gamma : float
+            Extra weight of positive contributions, for ``"gamma"``.
+        double : bool
+            Compute in float64; parameters stay as they are.
+
+        Returns
+        -------
+        Relevance
+            Float32, or float64 with ``double``.
+
+        Raises
+        ------
+        InvalidInput
+            No such class or rule, or a step of the network that has no rule (it is named).
+        """
+        name = self._named(layer)
+        pictures = np.asarray(images)
+        rules = Rules.named(rule, epsilon=epsilon, gamma=gamma)
+        target = class_target(target_class, against, len(pictures))
+        dtype = torch.float64 if double else torch.float32
+        with self._running():
+            arrangement = self._arrangement(name, pictures)
+
+            def run(rows: slice) -> np.ndarray:
+                x = self._input(pictures[rows])
+                return relevance_rows(self._model, name, arrangement, x, target(rows), rules, dtype)
+
+            size = max(1, self._auto() // RELEVANCE_SHARE)
+            width = NUMBERS + int(np.prod(arrangement.shape)) + int(np.prod(self._shape()))
+            packed = self._batched(len(pictures), size, run, (width,))
+            return Relevance.unpacked(packed, arrangement.shape, self._shape())
 
     # -- the linear head -----------------------------------------------------------------
     def linear_head(self, images: np.ndarray, layer: str | None = None) -> Head | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,15 @@ class SmallLayer:
     channels: int
     grid: tuple[int, ...]
     has_maps: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class SmallRelevance:
+    """A logit ``(m,)`` shared out over a layer ``(m, C, *grid)``; the bias is absorbed ``(m,)``."""
+
+    layer: Array
+    absorbed: Array
+    output: Array
 
 
 class SmallNet:
@@ -93,6 +102,24 @@ class SmallNet:
         slope = self.weight[target_class].reshape(1, -1, *(1,) * len(self.layer.grid))
         positions = int(np.prod(self.layer.grid))
         return activations, np.broadcast_to(slope / positions, activations.shape).astype(np.float32)
+
+    def relevance(
+        self,
+        images: Array,
+        layer: str,
+        target_class: int,
+        *,
+        rule: Literal["composite", "epsilon", "zplus", "gamma"] = "composite",
+        epsilon: float = 1e-6,
+        gamma: float = 0.25,
+    ) -> SmallRelevance:
+        """The logit shared out by the limit of the epsilon rule: ``A * weight / n_positions``.
+
+        ``rule``, ``epsilon`` and ``gamma`` make no difference to a network of one layer in it.
+        """
+        activations, slope = self.activations_and_gradients(images, layer, target_class)
+        absorbed = np.full(len(activations), self.bias[target_class])
+        return SmallRelevance(activations * slope, absorbed, self.logits(images)[:, target_class])
 
 
 def example_batch(dimensions: int = 2, *, tiles: int = 3, seed: int = 0) -> Batch:
