@@ -28,11 +28,14 @@ _PUBLIC = {
     "Gallery": "widgetkit.widgets",
     "MapViewer": "widgetkit.widgets",
     "ClusterPanel": "widgetkit.widgets",
+    "FactorPanel": "widgetkit.widgets",
+    "SlideView": "widgetkit.widgets",
+    "ModelContext": "widgetkit.extraction",
     "SelectionSummary": "widgetkit.widgets",
     "demo": "widgetkit.demos",
 }
 _MODULES = (
-    "analysis", "errors", "explain", "figures", "session", "store", "testing", "tiles", "widgets",
+    "analysis", "errors", "explain", "factors", "figures", "session", "slides", "store", "testing", "tiles", "widgets",
 )  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_MODULES]
@@ -58,24 +61,28 @@ if TYPE_CHECKING:
         analysis,
         errors,
         explain,
+        factors,
         figures,
         session,
+        slides,
         store,
         testing,
         tiles,
         widgets,
     )
     from widgetkit.demos import demo
-    from widgetkit.extraction import Preprocess, extract, import_features, layers
+    from widgetkit.extraction import ModelContext, Preprocess, extract, import_features, layers
     from widgetkit.session import Selection, Session
     from widgetkit.store import ActivationStore, open
     from widgetkit.widgets import (
         ClusterPanel,
         Explorer,
+        FactorPanel,
         Gallery,
         MapViewer,
         PlotlyScatter,
         Scatter,
         SelectionSummary,
+        SlideView,
         explore,
     )

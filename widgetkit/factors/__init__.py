@@ -12,12 +12,13 @@ from widgetkit.factors.curves import ConceptCurves, concept_curves
 from widgetkit.factors.factorise import assign, factorise, load, names
 from widgetkit.factors.factors import Factors, Pooled
 from widgetkit.factors.importance import concept_importance
-from widgetkit.factors.linking import map_correlations, predict_classes
+from widgetkit.factors.linking import ClassPrediction, map_correlations, predict_classes
 from widgetkit.factors.methods import METHODS
 from widgetkit.factors.slides import slide_share
 
 __all__ = [
     "METHODS",
+    "ClassPrediction",
     "Completeness",
     "ConceptCurves",
     "Factors",

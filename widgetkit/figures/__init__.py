@@ -13,6 +13,7 @@ from __future__ import annotations
 from widgetkit.figures.captions import caption
 from widgetkit.figures.compose import clusters, explorer, gallery, maps, scatter, summary
 from widgetkit.figures.output import save
+from widgetkit.figures.reading import reading
 from widgetkit.figures.slide import slide, slide_sentence
 from widgetkit.figures.spec import PRESETS, FigureSpec
 
@@ -24,6 +25,7 @@ __all__ = [
     "explorer",
     "gallery",
     "maps",
+    "reading",
     "save",
     "scatter",
     "slide",

@@ -12,7 +12,7 @@ from widgetkit._version import __version__
 if TYPE_CHECKING:
     from widgetkit.session import Session
 
-Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide"]
+Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading"]
 
 
 def count(number: int, noun: str) -> str:
@@ -89,12 +89,13 @@ def caption(
         "summary": "Summary of the selection.",
         "explorer": "a, Map of tile embeddings; b, tiles, each beside its activation map, on one shared colour scale; "
         "c, composition of the selection against the rest.",
+        "reading": "What was read of the factors of the clustering.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind in ("scatter", "clusters", "explorer", "maps", "slide"):
+    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading"):
         sentences.append(clustering_sentence(session))
     if kind in ("maps", "explorer", "slide") and session.store.layers[session.layer].has_maps:
         sentences.append(maps_sentence(session))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "ClusterPanel": "widgetkit.widgets.clusters",
     "Explorer": "widgetkit.widgets.explorer",
+    "FactorPanel": "widgetkit.widgets.factors",
     "Gallery": "widgetkit.widgets.gallery",
     "MapViewer": "widgetkit.widgets.maps",
     "PlotlyScatter": "widgetkit.widgets.plotly_scatter",
@@ -21,6 +22,7 @@ _PUBLIC = {
 __all__ = [
     "ClusterPanel",
     "Explorer",
+    "FactorPanel",
     "Gallery",
     "MapViewer",
     "PlotlyScatter",
@@ -46,6 +48,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore
+    from widgetkit.widgets.factors import FactorPanel
     from widgetkit.widgets.gallery import Gallery
     from widgetkit.widgets.maps import MapViewer
     from widgetkit.widgets.plotly_scatter import PlotlyScatter

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
     from widgetkit.session import Session
 
-FigureKind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide"]
+FigureKind = Literal[
+    "scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading"
+]
 
 
 class Drawn:
