@@ -30,13 +30,13 @@ from widgetkit.errors import BadActivations, Cancelled, ChannelMismatch, Invalid
 def planted(
     k: int, noise: float, n: int = 900, C: int = 48, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gamma noise that multiplies: it leaves the mean, and so the number of factors, as they are."""
+    """The last factor is a background, equal in all channels: noise cut off at zero adds one anyway."""
     generator = np.random.default_rng(seed)
     H = generator.gamma(0.5, 1, (k, C)) * (generator.random((k, C)) < 0.4) + 0.02
+    H[-1] = 1
     H /= np.linalg.norm(H, axis=1, keepdims=True)
     X = generator.gamma(0.3, 1, (n, k)) @ H
-    if noise:
-        X *= generator.gamma(1 / noise**2, noise**2, X.shape)
+    X = np.maximum(X + noise * X.std() * generator.normal(size=X.shape), 0)
     return X.astype(np.float32 if noise else np.float64), H
 
 
@@ -81,8 +81,8 @@ def test_distances_of_bad_input() -> None:
 @given(st.integers(0, 2**31), st.integers(2, 5))
 def test_cophenetic_is_that_of_the_consensus_matrix(seed: int, runs: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 3, (runs, 12))
-    together = np.mean([one[:, None] == one[None] for one in labels], axis=0)
-    apart = squareform(1 - together, checks=False)
+    parted = np.sum([one[:, None] != one[None] for one in labels], axis=0)
+    apart = squareform(parted, checks=False) / runs  # ties are exact: rounding would order them
     if np.ptp(apart) == 0:
         return
     expected = cophenet(linkage(apart, "average"), apart)[0]
@@ -115,7 +115,7 @@ def test_cophenetic_of_bad_input() -> None:
 def test_error_of_unseen_values_stops_falling_at_the_planted_number() -> None:
     X, _ = planted(4, 0.5)
     explained = [1 - held_out_error(X, k, 0) ** 2 for k in range(1, 9)]
-    assert explained[3] >= 0.98 * max(explained) and explained[2] < 0.8 * max(explained)
+    assert explained[3] >= 0.98 * max(explained) and explained[2] < 0.9 * max(explained)
     fitted = [NMF(k).fit(X).relative_err_ for k in range(1, 9)]
     assert (np.diff(fitted) < 1e-6).all()  # which is why the fitted error cannot choose
 
@@ -123,12 +123,12 @@ def test_error_of_unseen_values_stops_falling_at_the_planted_number() -> None:
 def test_error_of_unseen_values_without_noise_is_none() -> None:
     X, _ = planted(3, 0.0)
     assert held_out_error(X, 3, 0) < 0.05
-    assert np.isnan(held_out_error(X[:, :5], 3, 0))
+    assert np.isnan(held_out_error(X[:, :3], 3, 0))
     assert held_out_error(np.zeros((20, 8), np.float32), 2, 0) == 0.0
 
 
 # -- the choice --------------------------------------------------------------------------
-@pytest.mark.parametrize("noise", [0.1, 0.5, 1.0])
+@pytest.mark.parametrize("noise", [0.2, 1.0, 2.0])
 @pytest.mark.parametrize("k", [3, 5])
 def test_the_planted_number_is_recommended(k: int, noise: float) -> None:
     X, H = planted(k, noise)
