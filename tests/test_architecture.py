@@ -21,6 +21,8 @@ BELOW: dict[str, set[str]] = {
     "tiles": {"store"},
     "extraction": {"tiles", "store"},
     "analysis": set(),
+    "simulate": {"tiles", "store"},
+    "deep_clustering": {"extraction", "tiles", "explain", "analysis", "store"},
     "explain": {"analysis", "store"},
     "factors": {"explain", "analysis", "store"},
     "slides": {"factors", "explain", "analysis", "store"},
@@ -36,7 +38,17 @@ BELOW: dict[str, set[str]] = {
         "store",
         "extraction",
     },
-    "demos": {"widgets", "session", "factors", "extraction", "tiles", "analysis", "store"},
+    "demos": {
+        "simulate",
+        "deep_clustering",
+        "widgets",
+        "session",
+        "factors",
+        "extraction",
+        "tiles",
+        "analysis",
+        "store",
+    },
     "testing": {"widgets", "session", "explain", "analysis", "store", "tiles", "extraction"},
     "cli": {"demos", "store"},
     "__main__": {"cli"},
@@ -138,7 +150,18 @@ def test_import_widgetkit_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["store", "tiles", "extraction", "analysis", "explain", "session", "figures"]
+    "name",
+    [
+        "store",
+        "tiles",
+        "extraction",
+        "analysis",
+        "explain",
+        "factors",
+        "slides",
+        "session",
+        "figures",
+    ],
 )
 def test_a_room_loads_nothing_heavy_until_used(name: str) -> None:
     assert loaded_after(f"import widgetkit.{name}") == set()
