@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit import explain
-from widgetkit.session import maps, rank, state
+from widgetkit.session import exporting, maps, rank, state
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
@@ -36,6 +36,12 @@ class Session(Reading, Clusters):
     seed : int
         Of everything random that the session starts.
     """
+
+    export_slide_png = exporting.export_slide_png
+    export_slide_ome_tiff = exporting.export_slide_ome_tiff
+    export_contours = exporting.export_contours
+    export_selection = exporting.export_selection
+    export_factor_table = exporting.export_factor_table
 
     def set_map(
         self,

@@ -414,7 +414,7 @@ class _Columns:
             if kept is None:
                 return self._streamed(j)
             maps_of_j = kept[j] if self._everything() else kept[j][self._stitcher.rows]
-            found = self._owner._rasters.put(key, self._stitcher(maps_of_j, fill=0.0))
+            found = self._owner._rasters.put(key, self._stitched(maps_of_j))
         return found
 
     def part(self, j: int, held: npt.NDArray[np.bool_]) -> Float:
@@ -434,7 +434,11 @@ class _Columns:
         values = np.zeros((len(held), *self._found.grid), dtype=np.float32)
         at = np.flatnonzero(held)
         values[at] = kept[j][at if self._everything() else self._stitcher.rows[at]]
-        return self._owner._rasters.put(key, self._stitcher(values, fill=0.0))
+        return self._owner._rasters.put(key, self._stitched(values))
+
+    def _stitched(self, values: npt.NDArray[Any]) -> Float:
+        """Weights are finite: no cell has to be looked at for a gap."""
+        return self._stitcher.mean(self._stitcher.total(values), fill=0.0)
 
     def _everything(self) -> bool:
         return len(self._stitcher.rows) == len(self._rows)

@@ -134,6 +134,8 @@ class Stitcher:
         return values
 
     def _sum(self, values: Float) -> Float:
+        if len(self._parts) == 1:
+            return np.asarray(self._parts[0].sum(values), dtype=np.float32)
         total = np.zeros(self.shape, dtype=np.float32)
         for part in self._parts:
             total += part.sum(values)
