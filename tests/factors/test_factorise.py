@@ -251,7 +251,7 @@ class TestResuming:
         assert factors.names(store) == []
         seen.clear()
         factors.factorise(store, k=4, progress=progress)
-        assert seen[0] == (32, 60) and seen[-1] == (60, 60)
+        assert seen[0] == (32, 60) and seen[-1] == (60, 60)  # segments are of 16 tiles
         assert kept_bytes(store) == kept_bytes(whole)
 
     def test_a_killed_process_is_resumed(self, tmp_path: Path) -> None:

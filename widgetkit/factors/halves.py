@@ -21,11 +21,15 @@ def to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return values.astype(np.float32)
     values = np.ascontiguousarray(values)
     signed, unsigned = values.view(np.int16), values.view(np.uint16)
-    if signed.max() >= _LEAST_INFINITE or unsigned.max() >= _LEAST_MINUS_INFINITE:
+    high = unsigned.max()  # as a number without sign: negative halves come after infinity
+    if high >= _LEAST_MINUS_INFINITE or (
+        high >= _LEAST_INFINITE and signed.max() >= _LEAST_INFINITE
+    ):
         return values.astype(np.float32)  # infinity or NaN
     bits = signed.astype(np.int32)
     bits <<= _SHIFT
-    bits &= _MASK
+    if high >= _LEAST_INFINITE:
+        bits &= _MASK
     found = bits.view(np.float32)
     found *= _SCALE
     return found

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +18,9 @@ from widgetkit.factors.weighing import Array, Weigher
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore, Column, ResumableWriter
 
-# Activations held at once: the memory of the pass whatever the length of the store.
-_BYTES = 32 * 2**20
+# Activations of a block: the memory of the pass, whatever the length of the store, is about two
+# of these and their weights for each processor.
+BLOCK_BYTES = 16 * 2**20
 _CACHE = 2**20
 
 _LARGEST = float(np.finfo(np.float16).max)
@@ -82,6 +86,40 @@ def weigh_maps(
     return weights, np.stack([errors, sizes], axis=1)
 
 
+def weigh_stream(
+    blocks: Iterable[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]],
+    weigher: Weigher,
+    preparation: Preparation | None = None,
+) -> Iterator[tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float64]]]:
+    """:func:`weigh_maps` of blocks ``(tiles (m,), raw (m, C, cells))``, in their order.
+
+    On all processors: while blocks are weighed, the next are taken from ``blocks`` (read, that is).
+    What is computed for a block does not depend on how many work.
+    """
+    workers = _processors()
+
+    def work(
+        tiles: npt.NDArray[np.int64], raw: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float64]]:
+        return (tiles, *weigh_maps(raw, weigher, preparation, tiles))
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="widgetkit-factors") as executor:
+        waiting: deque[Future[tuple[npt.NDArray[np.int64], Array, npt.NDArray[np.float64]]]]
+        waiting = deque()
+        for tiles, raw in blocks:
+            waiting.append(executor.submit(work, tiles, raw))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _processors() -> int:
+    """Those this process may use, at most 8: the blocks in flight are memory."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(allowed or 1, 8))
+
+
 def pool(weights: Array, level: float, *, signed: bool) -> Array:
     """(m, k, cells) to (m, 3 k + 1): mean, max and share of positions won, and mean total."""
     k = weights.shape[1]
@@ -111,27 +149,39 @@ def assign_all(
 ) -> float:
     """Fill the missing segments; returns ``||X - W H|| / ||X||`` over all positions."""
     info = store.layer(layer)
-    step = max(1, _BYTES // max(1, info.channels * info.cells * 2))
+    step = max(1, BLOCK_BYTES // max(1, info.channels * info.cells * 2))
     missing = writer.missing_segments()
     done = writer.rows - sum(len(writer.range(index)) for index in missing)
-    for index in missing:
-        span = writer.range(index)
-        parts: dict[str, list[npt.NDArray[Any]]] = {"weights": [], "pooled": [], "squares": []}
-        for start in range(span.start, span.stop, step):
-            if progress is not None:
-                progress(done, writer.rows)
-            check()
-            tiles = np.arange(start, min(start + step, span.stop), dtype=np.int64)
-            raw = store.activations(layer, tiles).reshape(len(tiles), info.channels, info.cells)
-            weights, squares = weigh_maps(raw, weigher, preparation, tiles)
-            kept = half(weights)
-            parts["weights"].append(kept.reshape(len(tiles), weigher.k, *info.grid))
-            parts["pooled"].append(pool(kept.astype(np.float32), level, signed=weigher.signed))
-            parts["squares"].append(squares)
-            done += len(tiles)
-        writer.write_segment(index, {key: np.concatenate(found) for key, found in parts.items()})
+
+    def blocks() -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[Any]]]:
+        for index in missing:
+            span = writer.range(index)
+            for start in range(span.start, span.stop, step):
+                check()
+                tiles = np.arange(start, min(start + step, span.stop), dtype=np.int64)
+                raw = store.activations(layer, tiles)
+                yield tiles, raw.reshape(len(tiles), info.channels, info.cells)
+
+    ends = {writer.range(index).stop: index for index in missing}
+    parts: dict[str, list[npt.NDArray[Any]]] = {"weights": [], "pooled": [], "squares": []}
     if progress is not None:
-        progress(writer.rows, writer.rows)
+        progress(done, writer.rows)
+    for tiles, weights, squares in weigh_stream(blocks(), weigher, preparation):
+        kept = half(weights)
+        parts["weights"].append(kept.reshape(len(tiles), weigher.k, *info.grid))
+        parts["pooled"].append(pool(kept.astype(np.float32), level, signed=weigher.signed))
+        parts["squares"].append(squares)
+        done += len(tiles)
+        complete = ends.get(int(tiles[-1]) + 1)
+        if complete is not None:
+            joined = {key: np.concatenate(found) for key, found in parts.items()}
+            writer.write_segment(complete, joined)
+            for found in parts.values():
+                found.clear()
+        if progress is not None:
+            progress(done, writer.rows)
+        if done < writer.rows:
+            check()
     total = np.zeros(2)
     for index in range(writer.segments):
         total += writer.read_segment("squares", index).sum(axis=0)
