@@ -179,11 +179,11 @@ def main() -> None:
     options = parser.parse_args()
     few = options.quick
     results = [
-        *table_speed(2_000 if few else 20_000),
+        *table_speed(2_000 if few else 10_000),
         *prediction_speed(5_000 if few else 100_000),
         *coverage(100 if few else 1000),
         *nothing_there(10 if few else 100),
-        *choices(2 if few else 12),
+        *choices(2 if few else 8),
     ]
     for row in results:
         figure = f"{row['seconds']:.2f} s" if "seconds" in row else f"{row['share']:.1%}"

@@ -264,7 +264,9 @@ def test_rule_enough_then_stable() -> None:
 
 def test_rule_says_when_larger_numbers_should_be_tried() -> None:
     best, said = recommend(lines(k=[2, 4], held_out=[0.6, 0.4], seeds=[1.0, 1.0]))
-    assert best == 4 and "still rises at 4" in said[0] and "try larger ones" in said[0]
+    assert best == 4 and "still rises at 4" in said[0] and "try larger ones" in said[-1]
+    best, said = recommend(lines(k=[2, 4], held_out=[0.6, 0.4], seeds=[1.0, 0.5]))
+    assert best == 2 and "still rises at 4" in said[0] and "try larger ones" not in str(said)
     best, said = recommend(lines(k=[2, 4], held_out=[np.nan] * 2, seeds=[1.0, 1.0]))
     assert best == 4 and "could not be taken" in said[0]
     best, _ = recommend(lines(k=[2, 4], held_out=[1.3, 1.5], seeds=[1.0, 1.0]))

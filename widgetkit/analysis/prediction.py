@@ -151,7 +151,7 @@ def grouped_prediction(
     n_boot, level
         Of the intervals, which draw groups and hold the models fixed: they do not tell how much
         other training slides would have changed them. With useless features of strong slide
-        effects, 20 slides, they held one half in 83 % of the simulations and not in 95 %.
+        effects, 20 slides, they held one half in 80 % of the simulations and not in 95 %.
     progress, cancel : callable, optional
         Between folds.
 

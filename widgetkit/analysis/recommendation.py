@@ -48,6 +48,8 @@ def recommend(table: pd.DataFrame) -> tuple[int, tuple[str, ...]]:
             f"Its factors predict the class with AUC {best['auc']:.2f} ({best['auc_low']:.2f} to "
             f"{best['auc_high']:.2f}) on slides not learned from."
         )
+    if best["k"] == lines[-1]["k"] == ceiling and len(lines) > 1:
+        said.append("It is the largest that was tried: try larger ones, too.")
     if len(lines) == 1:
         said.append("It is the only number that was tried.")
     return int(best["k"]), tuple(said)
@@ -71,7 +73,7 @@ def _enough(lines: list[dict[Any, Any]], said: list[str]) -> int:
     if at == len(known) - 1:
         said.append(
             f"What is explained of values not seen still rises at {k}, the largest number it was "
-            f"taken for ({top:.1%}): try larger ones, too."
+            f"taken for ({top:.1%})."
         )
     else:
         said.append(

@@ -24,8 +24,8 @@ Counts = npt.NDArray[np.float64]
 LEAST_GROUPS = 3
 
 #: Below this many groups a 95 % interval is said to be too narrow. In simulations of clustered data
-#: (benchmarks/bench_reading.py) it held the truth in 74 % of the cases with three groups, 85 % with
-#: four, 90 % with five, and 94 to 96 % from six on.
+#: (benchmarks/bench_reading.py) it held the truth in 75 % of the cases with three groups, 88 % with
+#: four, 91 % with five, 92 % with six, and 94 to 95 % from ten on.
 FEW_GROUPS = 6
 
 #: Blocks of neighbouring rows that stand in for groups where there are fewer than three.
