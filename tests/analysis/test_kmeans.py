@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -67,6 +67,7 @@ def test_not_worse_than_scikit_learn() -> None:
     distinct=st.integers(1, 40),
     seed=st.integers(0, 10**6),
 )
+@example(n=13, k=8, distinct=21, seed=1327)  # an empty cluster on the place of another
 def test_labels_centres_and_inertia_belong_together(
     n: int, k: int, distinct: int, seed: int
 ) -> None:

@@ -266,7 +266,9 @@ def _assign(X: Floats, centres: Floats) -> tuple[Labels, Floats, Ints]:
     when all activations share a large offset.
     """
     k = len(centres)
-    middle = centres.mean(axis=0)
+    # summed in sorted order: centres that differ by rounding (duplicate rows, one cluster left
+    # empty) must win the same rows whatever their order
+    middle = np.sort(centres, axis=0).mean(axis=0)
     around = centres - middle
     bias = np.einsum("kc,kc->k", around, around) + 2 * (around @ middle)
     labels = np.empty(len(X), np.int32)
