@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.widgets.transport import Wire
+from widgetkit import explain
 from widgetkit.errors import InvalidInput, UnknownName
 from widgetkit.session import Session
 from widgetkit.store import ActivationStore
@@ -163,25 +164,19 @@ def test_a_method_that_runs_the_network_waits_to_be_asked(session: Session) -> N
 def test_maps_of_the_selection_follow_it(session: Session) -> None:
     view = SlideView(session, follow=False)
     session.select(on_slide(session, 0)[::2])
-    session.set_map("contrast" if "contrast" in _methods(view) else _selection_method(view))
+    session.set_map(_of_selections())
     before = view._map
     session.select(on_slide(session, 0)[:9])
     assert view._map != before
 
 
-def _methods(view: SlideView) -> list[str]:
-    return [entry["name"] for entry in view._methods]
-
-
-def _selection_method(view: SlideView) -> str:
-    from widgetkit import explain
-
-    live = [
+def _of_selections() -> str:
+    """A live method that compares the selection with the rest."""
+    return next(
         name
         for name, method in explain.methods().items()
         if explain.is_live(method) and method.targets == {explain.SelectionTarget}
-    ]
-    return live[0]
+    )
 
 
 # -- selecting -------------------------------------------------------------------------------

@@ -343,6 +343,7 @@ function render(props: RenderProps): () => void {
     showScale();
     paintMarks();
     root.dataset.missing = String(missing);
+    root.dataset.camera = `${camera.x} ${camera.y} ${camera.scale}`;
     root.dataset.map = raster && raster.slide === shown?.index ? (readMapInfo(model).title ?? "") : "";
     drawn(root, "slide", Number(model.get("_revision")));
   }
