@@ -40,8 +40,8 @@ RASTERS_LIMIT = 192 * 2**20
 MAPS_LIMIT = 128 * 2**20
 #: Up to so many bytes of weights or activations are read while the caller waits (about 0.2 s).
 AT_ONCE = 48 * 2**20
-#: Views whose geometry is kept.
-_VIEWS = 6
+#: Views whose geometry is kept: some MB each where tiles stand in columns and rows, else up to 190.
+_VIEWS = 4
 #: Tiles whose weights are read at once.
 _CHUNK = 4096
 #: The scale ends where this share of the tiles has its largest weight: single hot positions would

@@ -52,7 +52,8 @@ class Mosaic:
         self._boxes = boxes[rows]
         self._extent = self._boxes[:, 2:].max(axis=0)
         self._pages: OrderedDict[int, Pixels] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the overview, held while it is made
+        self._pages_lock = threading.Lock()
         self._overview: tuple[Pixels, int] | None = None
         self.note = (
             "Shown by the pictures of its tiles: the slide's file is not there."
@@ -153,11 +154,15 @@ class Mosaic:
     def _page(self, index: int) -> Pixels:
         from PIL import Image
 
-        page = self._pages.get(index)
-        if page is None:
-            with Image.open(io.BytesIO(self._store.sprite_page(index))) as image:
-                page = np.asarray(image.convert("RGB"))
-            while len(self._pages) >= _PAGES:
-                self._pages.popitem(last=False)
+        with self._pages_lock:
+            page = self._pages.get(index)
+            if page is not None:
+                self._pages.move_to_end(index)
+                return page
+        with Image.open(io.BytesIO(self._store.sprite_page(index))) as image:
+            page = np.asarray(image.convert("RGB"))
+        with self._pages_lock:
             self._pages[index] = page
+            while len(self._pages) > _PAGES:
+                self._pages.popitem(last=False)
         return page

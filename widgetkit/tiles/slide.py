@@ -144,7 +144,8 @@ def from_slide(
             f"{len(paths)} slides have only {len(slides.paths)} different names; ids come from names. "
             "Give each its own with names=."
         )
-    tables, cuts, infos = [], {}, []
+    tables, cuts = [], {}
+    infos: list[SlideInfo] = []
     for name in slides.paths:
         info = slides.info(name, slide_mpp)
         cut = plan(info, mpp=mpp, upsample=upsample)
