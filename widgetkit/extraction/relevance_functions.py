@@ -39,18 +39,18 @@ _LINEAR = (
     "take", "take_along_dim", "masked_select", "diagonal", "diag", "tril", "triu", "roll",
     "flip", "fliplr", "flipud", "rot90", "sum", "mean", "neg", "positive", "cumsum", "diff",
     "trace", "unfold", "fold", "im2col", "col2im", "pixel_shuffle", "pixel_unshuffle",
-    "channel_shuffle", "native_channel_shuffle", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "channel_shuffle", "avg_pool1d", "avg_pool2d", "avg_pool3d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "max_pool1d",
     "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
     "adaptive_max_pool3d", "max_pool1d_with_indices", "max_pool2d_with_indices",
     "max_pool3d_with_indices", "amax", "amin", "topk", "sort", "msort", "kthvalue", "median",
-    "interpolate", "upsample", "upsample_nearest", "upsample_bilinear", "zero",
+    "interpolate", "zero",
 )  # fmt: skip
 
 # y = f(x), each value on its own: relevance passes to x unchanged, but for what f(0) gives.
 _ELEMENTWISE = (
     "relu", "relu6", "elu", "selu", "celu", "gelu", "silu", "mish", "softplus", "hardtanh",
-    "hardswish", "leaky_relu", "prelu", "rrelu", "tanh", "logsigmoid", "log_sigmoid", "softsign", "tanhshrink",
+    "hardswish", "leaky_relu", "prelu", "rrelu", "tanh", "log_sigmoid", "softsign", "tanhshrink",
     "hardshrink", "softshrink", "threshold", "clamp", "clamp_min", "clamp_max", "abs", "square",
 )  # fmt: skip
 
@@ -58,7 +58,7 @@ _ELEMENTWISE = (
 _FACTORS = (
     "softmax", "softmin", "log_softmax", "exp", "exp2", "expm1", "log",
     "log2", "log10", "log1p", "logsumexp", "sqrt", "rsqrt", "reciprocal", "var", "std", "norm",
-    "vector_norm", "linalg_vector_norm", "linalg_norm", "frobenius_norm", "sin", "cos", "rdiv",
+    "vector_norm", "linalg_vector_norm", "linalg_norm", "sin", "cos", "rdiv",
     "rpow", "erf",
 )  # fmt: skip
 
@@ -114,11 +114,6 @@ def extremes(mode: Propagation, func: Any, /, x: Tensor, *args: Any, **kwargs: A
     if isinstance(other, torch.Tensor):
         return additive(mode, func, x, *args, **kwargs)
     return func(x, *args, **kwargs)
-
-
-def iterated(mode: Propagation, func: Any, /, x: Tensor) -> Any:
-    """``q, k, v = x``."""
-    return iter([mode.adopt(part, x) for part in x.unbind(0)])
 
 
 def dropout(
@@ -255,7 +250,8 @@ def matmul_plus(
     """``addmm``, ``baddbmm``."""
     product = matmul(mode, torch.matmul, a, b) * alpha
     scaled = mode.adopt(add * beta, add) if mode.is_signal(add) else add * beta
-    return product + _as_signal(mode, scaled, product.shape)
+    y = func(_bare(add), a.detach(), b.detach(), beta=beta, alpha=alpha)
+    return adjusted(product + _as_signal(mode, scaled, y.shape), mode.unit, y, exact=True)
 
 
 def einsum(mode: Propagation, func: Any, /, equation: Any, *operands: Any) -> Any:
@@ -391,7 +387,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_FACTORS, factor),
     **dict.fromkeys(("add", "sub", "rsub", "maximum", "minimum", "fmax", "fmin"), additive),
     **dict.fromkeys(("cat", "stack", "hstack", "vstack", "dstack", "column_stack"), joined),
-    **dict.fromkeys(("sigmoid", "hardsigmoid", "expit"), sigmoid),
+    **dict.fromkeys(("sigmoid", "hardsigmoid", "special_expit"), sigmoid),
     **dict.fromkeys(("max", "min"), extremes),
     **dict.fromkeys(("to", "type", "type_as", "float", "double", "half", "bfloat16"), cast),
     **dict.fromkeys(("int", "long", "bool", "cpu", "cuda"), cast),
@@ -409,7 +405,6 @@ RULES: dict[str, Rule] = {
     "masked_fill": masked_fill,
     "pad": pad,
     "setitem": assigned,
-    "__iter__": iterated,
     "copy": copied,
     "rmatmul": reversed_matmul,
     "einsum": einsum,

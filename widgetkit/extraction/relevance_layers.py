@@ -66,10 +66,16 @@ def convolution(
     return mode.weighted(input, layer, lambda: func(input.detach(), weight, bias, *args, **kwargs))
 
 
-def batch_norm(
+def batch_norm(mode: Propagation, func: Any, /, *args: Any, **kwargs: Any) -> Tensor:
+    """One layer with the convolution or dense layer in front of it; else a scale and a constant."""
+    if func is not functional.batch_norm:  # torch.batch_norm has its arguments in another order
+        raise unknown(func, "called directly; torch.nn.functional.batch_norm is covered")
+    return _batch_norm(mode, func, *args, **kwargs)
+
+
+def _batch_norm(
     mode: Propagation,
     func: Any,
-    /,
     input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
@@ -79,9 +85,6 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """One layer with the convolution or dense layer in front of it; else a scale and a constant."""
-    if func is not functional.batch_norm:
-        raise unknown(func, "called directly; torch.nn.functional.batch_norm is covered")
     _constant_weights(mode, func, input, running_mean, running_var, weight, bias)
     if training or running_mean is None or running_var is None:
         raise InvalidInput(

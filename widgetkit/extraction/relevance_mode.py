@@ -34,6 +34,7 @@ _SAME = {
     "__abs__": "abs", "absolute": "abs", "clip": "clamp", "clip_": "clamp_", "swish": "silu",
     "multiply_": "mul_", "subtract_": "sub_", "divide_": "div_", "true_divide_": "div_",
     "__rpow__": "rpow", "concat": "cat", "concatenate": "cat",
+    "_threshold": "threshold",
 }  # fmt: skip
 
 # Change what a tensor is called, not what it holds: ordinary autograd does them in place.
@@ -187,6 +188,8 @@ class Propagation(TorchFunctionMode):
         )
         if not signals:
             return func(*args, **kwargs)
+        if name.endswith("_as"):  # the second tensor lends its shape only
+            signals = [t for t in signals if t is args[0]]
         gate = all(self.is_gate(t) for t in signals)
         result = self._in_place(func, name, args, kwargs)
         for tensor in _tensors(result):
