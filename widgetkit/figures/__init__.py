@@ -10,6 +10,7 @@ is known. :func:`save` writes PNG, SVG or PDF, whole or not at all.
 
 from __future__ import annotations
 
+from widgetkit.figures.atlas import atlas, atlas_sentence
 from widgetkit.figures.captions import caption
 from widgetkit.figures.compose import clusters, explorer, gallery, maps, scatter, summary
 from widgetkit.figures.output import save
@@ -20,6 +21,8 @@ from widgetkit.figures.spec import PRESETS, FigureSpec
 __all__ = [
     "PRESETS",
     "FigureSpec",
+    "atlas",
+    "atlas_sentence",
     "caption",
     "clusters",
     "explorer",
