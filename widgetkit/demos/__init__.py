@@ -2,21 +2,35 @@
 
 ``wk.demo()`` opens the Explorer over it. ``fetch``, ``demo_tiles``, ``demo_model`` and
 ``build_demo_store`` make it anew from the slide and the network, which are downloaded then.
+
+The second demo is a tile classifier on four slides: ``activation_store``, ``activation_slides``,
+``activation_model``; ``activation_tiles`` and ``build_activation_store`` make it anew. See
+``docs/demo-data.md`` for what its labels are worth.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, overload
 
+from widgetkit.demos.activation import (
+    activation_model,
+    activation_tiles,
+    build_activation_store,
+)
 from widgetkit.demos.build import build_demo_store, demo_model, demo_tiles, green_share
 from widgetkit.demos.fetch import cache_folder, fetch
-from widgetkit.demos.ship import demo_store
+from widgetkit.demos.ship import activation_slides, activation_store, demo_store
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
     from widgetkit.widgets import Explorer
 
 __all__ = [
+    "activation_model",
+    "activation_slides",
+    "activation_store",
+    "activation_tiles",
+    "build_activation_store",
     "build_demo_store",
     "cache_folder",
     "demo",

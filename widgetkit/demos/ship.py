@@ -1,4 +1,4 @@
-"""The store that ships with the package: one archive, unpacked into the cache on first use."""
+"""What ships with the package: archives, each unpacked into the cache on first use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 import stat
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,10 @@ from widgetkit.errors import FetchFailed, StoreCorrupt, StoreError
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
 
-ARCHIVE = Path(__file__).with_name("data") / "demo.zip"
+DATA = Path(__file__).with_name("data")
+ARCHIVE = DATA / "demo.zip"
+ACTIVATION_ARCHIVE = DATA / "activation.zip"
+SLIDES_ARCHIVE = DATA / "slides.zip"
 #: More than the shipped store holds unpacked (8 MB), and few enough bytes to do no harm.
 MOST_BYTES, MOST_FILES = 64 * 2**20, 1000
 #: ZIP keeps local times; this one makes equal stores equal archives.
@@ -38,22 +43,69 @@ def demo_store() -> ActivationStore:
     """
     from widgetkit.store import ActivationStore
 
-    name = f"demo-{_digest(ARCHIVE)[:16]}.wk"
+    return ActivationStore.open(_unpacked(ARCHIVE, ".wk", _sound))
+
+
+def activation_store() -> ActivationStore:
+    """The second demo: a tile classifier on four slides; needs neither network nor torch.
+
+    556 tiles (64 um, every 32 um) of CMU-1-Small-Region (CC0), cut into four slides of their own,
+    with the last, non-negative layer ``relu`` (64 channels, 8 x 8) of a classifier of epithelium
+    and stroma, its outputs and linear head, pictures, a projection, clusters, and Grad-CAM and
+    occlusion maps of the class epithelium. **Its labels are those of SHELL, a model, not of a
+    pathologist**; see ``docs/demo-data.md``. The slides' files: :func:`activation_slides`; the
+    classifier: :func:`widgetkit.demos.activation_model`.
+
+    Columns beside the usual: ``label``, ``shell_epithelium``, ``shell_stroma``,
+    ``shell_background`` (shares of the tile), ``clear`` (one class has 70 % of it), ``split``
+    ("training" or "held out", by slide).
+
+    Raises
+    ------
+    FetchFailed
+        There is no room for it, neither in the cache nor in the folder for temporary files.
+    """
+    from widgetkit.store import ActivationStore
+
+    return ActivationStore.open(_unpacked(ACTIVATION_ARCHIVE, ".wk", _sound))
+
+
+def activation_slides() -> dict[str, Path]:
+    """Files of the four slides of :func:`activation_store`, by the name the store has for each.
+
+    Pyramidal TIFF at 0.499 um a pixel, 2220 x 720 or 807 pixels; together the CC0 slide
+    CMU-1-Small-Region, pixel for pixel.
+
+    Raises
+    ------
+    FetchFailed
+        As :func:`activation_store`.
+    """
+    from widgetkit.demos.regions import BANDS, region_file
+
+    folder = _unpacked(SLIDES_ARCHIVE, "", _same_files)
+    return {name: folder / region_file(name) for name in BANDS}
+
+
+def _unpacked(archive: Path, suffix: str, sound: Callable[[Path, Path], bool]) -> Path:
+    """The folder of an archive: in the cache, or where that cannot be written, beside the
+    temporary files. It is unpacked where ``sound(archive, folder)`` says that it is not there."""
+    name = f"{archive.stem}-{_digest(archive)[:16]}{suffix}"
     reason = ""
     for folder in (cache_folder(), Path(tempfile.gettempdir()) / "widgetkit"):
         target = folder / name
         try:
-            if not _sound(target):
-                unpack(ARCHIVE, target)
+            if not sound(archive, target):
+                unpack(archive, target, sound)
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
             reason = error.strerror or str(error)
             continue  # a cache that cannot be written, such as a read-only home
-        return ActivationStore.open(target)
+        return target
     raise FetchFailed(
-        f"The demo store cannot be unpacked ({reason}). Make room, or set WIDGETKIT_CACHE to a folder "
-        "that can be written."
+        f"The shipped {archive.name} cannot be unpacked ({reason}). Make room, or set WIDGETKIT_CACHE to "
+        "a folder that can be written."
     )
 
 
@@ -69,10 +121,11 @@ def pack(store: Path, archive: Path) -> None:
                 out.writestr(member, path.read_bytes())
 
 
-def unpack(archive: Path, target: Path) -> None:
+def unpack(archive: Path, target: Path, sound: Callable[[Path, Path], bool] | None = None) -> None:
     """Unpack an archive made by :func:`pack` to a folder that replaces ``target``.
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all. ``sound(archive, folder)`` says whether a folder that
+    another process has put there meanwhile will do; default: whether it is a whole store.
 
     Raises
     ------
@@ -94,7 +147,7 @@ def unpack(archive: Path, target: Path) -> None:
                         if left < 0:
                             raise StoreCorrupt(f"{archive.name} unpacks to more than a demo store.")
                         out.write(chunk)
-        _replace(scratch, target)
+        _replace(archive, scratch, target, _sound if sound is None else sound)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise StoreCorrupt(
             f"{archive.name} is damaged ({error}). Install widgetkit again."
@@ -117,12 +170,14 @@ def _checked(members: list[zipfile.ZipInfo], name: str) -> list[zipfile.ZipInfo]
     return files
 
 
-def _replace(scratch: Path, target: Path) -> None:
+def _replace(
+    archive: Path, scratch: Path, target: Path, sound: Callable[[Path, Path], bool]
+) -> None:
     """Move a finished folder into place; another process may have been first, with the same bytes."""
     try:
         scratch.rename(target)
     except OSError:
-        if _sound(target):
+        if sound(archive, target):
             return
         if not target.exists():
             raise
@@ -132,8 +187,11 @@ def _replace(scratch: Path, target: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _sound(folder: Path) -> bool:
-    """Whether a store unpacked earlier is still what it was; 8 MB are hashed in some ms."""
+def _sound(archive: Path, folder: Path) -> bool:
+    """Whether a store unpacked earlier is still what it was; 8 MB are hashed in some ms.
+
+    Not compared with the archive: results that were kept in it since may stay.
+    """
     from widgetkit.store import ActivationStore
 
     if not folder.is_dir():
@@ -142,6 +200,18 @@ def _sound(folder: Path) -> bool:
         return ActivationStore.open(folder).verify(full=True).ok
     except StoreError:
         return False
+
+
+def _same_files(archive: Path, folder: Path) -> bool:
+    """Whether every file of the archive is in the folder with its size and checksum."""
+    with zipfile.ZipFile(archive) as source:
+        for member in _checked(source.infolist(), archive.name):
+            path = folder / member.filename
+            if not path.is_file() or path.stat().st_size != member.file_size:
+                return False
+            if zlib.crc32(path.read_bytes()) != member.CRC:
+                return False
+    return True
 
 
 def _digest(path: Path) -> str:
