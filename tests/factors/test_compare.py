@@ -121,3 +121,20 @@ class TestMatching:
     def test_one_factor_has_no_second(self, store: ActivationStore) -> None:
         a = factors.factorise(store, k=1)
         assert np.isnan(factors.match_factors(a, a)["second"]).all()
+
+
+def test_errors_are_of_the_activations_whatever_was_done_with_negative_ones(tmp_path: Path) -> None:
+    positive = planted(tmp_path / "a.wk", noise=0.05)[0]
+    maps = positive.activations(LAYER).astype(np.float32) - 0.3
+    store = write(tmp_path / "b.wk", maps)
+    with pytest.raises(InvalidInput, match="negative"):
+        factors.compare_methods(store, k=4)
+    error = {}
+    for rule in ("shift", "clip", "split"):
+        table = factors.compare_methods(
+            store, k=4, methods=["nmf", "pca"], sample=600, seeds=1, nonnegative=rule
+        ).set_index("method")
+        error[rule] = table.loc["nmf", "relative_error"]
+        assert table.loc["pca", "relative_error"] < error[rule] < 1
+    below = np.linalg.norm(np.minimum(maps, 0)) / np.linalg.norm(maps)
+    assert error["clip"] > 0.95 * below > error["shift"]

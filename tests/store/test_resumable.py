@@ -93,6 +93,15 @@ class TestUse:
         assert store.derived.get("factors", "nmf").params == {"k": 2}
         assert store.verify().ok
 
+    def test_a_run_that_could_not_begin_leaves_nothing(self, store: ActivationStore) -> None:
+        with pytest.raises(ZeroDivisionError):
+            begin(store, make=lambda: {"H": np.array(1 / 0)})
+        assert not list((store.path / "derived").rglob("*"))
+        fill(store)
+        with pytest.raises(ZeroDivisionError):
+            begin(store, params={"k": 7}, make=lambda: {"H": np.array(1 / 0)})
+        assert store.derived.get("factors", "nmf").params == {"k": 2} and store.verify().ok
+
     def test_what_was_made_first_is_made_once(self, store: ActivationStore) -> None:
         writer = begin(store, make=lambda: {"H": np.ones(2)})
         writer.write_segment(1, values(writer.range(1)))

@@ -65,7 +65,8 @@ def compare_methods(
     Returns
     -------
     DataFrame
-        ``method``; ``relative_error`` ``||X - W H|| / ||X||``; ``stability``, mean matched cosine of
+        ``method``; ``relative_error`` ``||X - W H|| / ||X||``, where what was done with negative
+        values is undone, so that it is comparable; ``stability``, mean matched cosine of
         the prototypes over pairs of seeds; ``silhouette`` of the winners, on at most 2,000 positions
         (NaN when there is one winner); ``agreement_ari`` of the winners with those of the first
         method; ``background``, share of positions without winner; ``seconds`` of the first fit;
@@ -90,10 +91,13 @@ def compare_methods(
         scales, codes = preparing.slide_scales(store, info.name, groups), groups.codes
     drawn = draw(store, info.name, sample, seed, groups, check)
     some = _some(len(drawn.rows), _SILHOUETTE_ROWS, seed)
+    # what all are judged on: scaled by slide, but as negative as it was
+    common = preparing.Preparation(scales=scales, codes=codes).rows(drawn.values, drawn.rows)
+    total = float(np.linalg.norm(common)) or 1.0
     rows: list[dict[str, object]] = []
     reference: npt.NDArray[np.int16] | None = None
     for i, method in enumerate(chosen):
-        _, X = preparing.learn(
+        prepared, X = preparing.learn(
             drawn.values,
             drawn.rows,
             rule=nonnegative,
@@ -114,12 +118,12 @@ def compare_methods(
             fits.append(method.fit(X, k, seed + j, cancel))
             seconds = seconds or time.perf_counter() - began
         weigher = fits[0].weigher
-        weights, errors = weigher(X)
+        weights = weigher(X)[0]
         sizes = np.abs(weights)
         level = backgrounds.level(None, sizes.sum(axis=1)).value
         won = winners_of(weights[:, :, None], level, signed=weigher.signed)[:, 0]
         reference = won if reference is None else reference
-        total = float(np.einsum("pc,pc->", X, X, dtype=np.float64))
+        made = prepared.join(weights, weigher)
         pairs = [
             analysis.match(fits[a].weigher.basis, fits[b].weigher.basis)[1].mean()
             for a in range(seeds)
@@ -131,9 +135,9 @@ def compare_methods(
         rows.append(
             {
                 "method": method.name,
-                "relative_error": float(np.sqrt(errors.sum() / total)) if total > 0 else 0.0,
+                "relative_error": float(np.linalg.norm(common - made)) / total,
                 "stability": float(np.mean(pairs)) if pairs else np.nan,
-                "silhouette": analysis.quality(X[some], won[some], seed=seed)["silhouette"],
+                "silhouette": analysis.quality(common[some], won[some], seed=seed)["silhouette"],
                 "agreement_ari": analysis.label_agreement(reference, won),
                 "background": float((won < 0).mean()),
                 "seconds": seconds,

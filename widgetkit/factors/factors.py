@@ -116,7 +116,7 @@ class Factors:
                 raise
             raise StoreCorrupt(f"{where} are not readable: {type(error).__name__}.") from None
         self.n, self.k, self.grid = len(store), len(basis), tuple(info.grid)
-        doubled = 2 if basis.shape[1] == 2 * info.channels else 1
+        doubled = 2 if rule == "split" else 1
         fits = (
             weights.shape == (self.n, self.k, *self.grid)
             and pooled.shape == (self.n, 3 * self.k + 1)
@@ -124,9 +124,7 @@ class Factors:
         )
         if not fits:
             raise StoreCorrupt(f"{where} do not fit the layer {self.layer!r}. Delete them.")
-        self.prototypes: Array = (
-            basis if doubled == 1 else basis[:, : info.channels] - basis[:, info.channels :]
-        )
+        self.prototypes: Array = self._preparation.prototypes(basis)
         self.prototypes.flags.writeable = False
         self._weights, self._pooled = weights, pooled
 

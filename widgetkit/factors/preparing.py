@@ -16,7 +16,7 @@ import numpy.typing as npt
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.factors.groups import Groups
 from widgetkit.factors.halves import to_float32
-from widgetkit.factors.weighing import Array
+from widgetkit.factors.weighing import Array, Weigher
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
@@ -68,6 +68,19 @@ class Preparation:
         elif self.rule == "split":
             values = np.concatenate([np.maximum(values, 0), np.maximum(-values, 0)], axis=1)
         return values
+
+    def join(self, weights: Array, weigher: Weigher) -> Array:
+        """Positions (p, C) that weights (p, k) stand for; the rule undone, the scaling not."""
+        made = weights @ self.prototypes(weigher.basis)
+        for offset in (weigher.offset, self.offset):
+            if offset is not None:
+                made += offset
+        return made
+
+    def prototypes(self, basis: Array) -> Array:
+        """(k, C) of a basis (k, C or 2 C): of split channels, positive minus negative part."""
+        half = basis.shape[1] // 2
+        return basis[:, :half] - basis[:, half:] if self.rule == "split" else basis
 
     def undo(self, A: Array, tiles: npt.NDArray[np.int64]) -> Array:
         """Reconstructed (m, C, cells) back in the units of the stored activations."""

@@ -17,6 +17,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,13 @@ class ResumableWriter:
         if self._resume():
             return
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or of a run that was never begun
-        made = _storable({} if make is None else make())
+        try:
+            made = _storable({} if make is None else make())
+        except BaseException:
+            for empty in (folder, *folder.parents[:2]):
+                with suppress(OSError):  # not there, or not empty: another result of that name
+                    empty.rmdir()
+            raise
         records = {key: self._keep(key, array) for key, array in made.items()}
         plan = self._record | {"arrays": {key: _listed(r) for key, r in records.items()}}
         data = jsonio.canonical(jsonio.signed(jsonio.plain(plan, "plan")))
