@@ -26,7 +26,7 @@ def matched_cosine(A: npt.ArrayLike, B: npt.ArrayLike) -> float:
         The two differ in shape.
     """
     first, second = _pair(A, B)
-    return float(match(first, second)[1].mean())
+    return float(np.clip(match(first, second)[1].mean(), -1, 1))
 
 
 def amari_distance(A: npt.ArrayLike, B: npt.ArrayLike) -> float:
