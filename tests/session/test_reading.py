@@ -7,94 +7,59 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 
 import widgetkit as wk
-from tests.stores import make_store, textures
+from tests.readable import NOTE, Net, extract_store, read_all, session_of
+from tests.stores import make_store
 from widgetkit import factors
-from widgetkit.errors import InvalidInput, NeedsModel
-from widgetkit.extraction import ModelContext, Preprocess
+from widgetkit.errors import InvalidInput, NeedsActivations, NeedsModel, UnknownLayer, UnknownName
 from widgetkit.session.reading import KINDS, TITLES
 from widgetkit.store import ActivationStore
-
-CLASSES = ("stripes", "bars")
-
-
-class Net(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(2)
-        self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 5, 4, 2), nn.ReLU(), nn.Conv2d(8, 10, 3, 2, 1), nn.ReLU()
-        )
-        self.head = nn.Linear(10, 2)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(x).mean((2, 3)))
 
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[ActivationStore, Net]:
-    kind = np.arange(48) % 2
-    table = pd.DataFrame(
-        {"slide": [f"s{i // 12}" for i in range(48)], "label": [CLASSES[k] for k in kind]}
-    )
-    net = Net().eval()
-    store = wk.extract(
-        net,
-        wk.tiles.from_array(textures(kind, 32), metadata=table),
-        ["body"],
-        out=tmp_path_factory.mktemp("reading") / "s.wk",
-        preprocess=Preprocess(mean=(0.5,) * 3, std=(0.25,) * 3, scale=255.0),
-        class_names=CLASSES,
-        progress=False,
-    )
-    return store, net
+    return extract_store(tmp_path_factory.mktemp("reading") / "s.wk")
 
 
 @pytest.fixture
 def session(extracted: tuple[ActivationStore, Net]) -> wk.Session:
-    store, net = extracted
-    session = wk.Session(store, ModelContext.for_store(net, store))
-    session.cluster("nmf", 3)
-    return session
+    return session_of(*extracted)
 
 
 def test_every_kind_is_answered_and_told(session: wk.Session) -> None:
     told = []
     session.observe("reading", lambda found: told.append(found.kind))
-    session.read_slides()
-    session.read_shares()
-    session.read_prediction()
-    session.read_correlations(methods=("gradcam",), n=16)
-    session.read_importance(n=8, sobol=False)
-    session.read_completeness(n=16)
-    session.read_choice((2, 3), seeds=2)
-    session.wait()
+    read_all(session)
     assert told == list(KINDS) == list(TITLES)
     assert set(session.readings) == set(KINDS)
     for kind, found in session.readings.items():
         assert found.kind == kind and len(found.table) and found.title == TITLES[kind]
-        assert all(isinstance(said, str) and said for said in found.sentences)
+        assert all(isinstance(said, str) and said for said in (*found.sentences, *found.warnings))
     assert session.readings["choice"].detail.recommended in (2, 3)
-    assert session.readings["correlations"].sentences[0].endswith("of class bars.")
+    assert "of class bars" in session.readings["correlations"].sentences[0]
+    assert "accuracy" in session.readings["completeness"].table  # labels are the network's classes
 
 
 def test_names_do_not_change_answers_but_other_factors_do(session: wk.Session) -> None:
     session.read_slides()
+    session.read_choice((2, 3), seeds=2)
     session.wait()
+    first = session.readings["slides"]
     assert session.factor_names() == ("cluster 1", "cluster 2", "cluster 3")
     session.rename_cluster(0, "lines")
-    assert session.factor_names()[0] == "lines" and "slides" in session.readings
+    assert session.factor_names()[0] == "lines" and session.readings["slides"] is first
     session.merge_clusters([0, 1])  # still the factors that were fitted
     assert session.factor_names() == ("factor 1", "factor 2", "factor 3")
-    assert "slides" in session.readings
+    assert session.readings["slides"] is first
     session.cluster("nmf", 2)
     session.wait()
-    assert not session.readings
+    assert set(session.readings) == {"choice"}  # is about the layer
     session.undo()
-    assert not session.readings  # asked again, kept parts are found
+    assert session.readings["slides"] is first
+    session.set_layer("early")
+    session.wait()
+    assert not session.readings
 
 
 def test_what_ran_a_network_is_found_without_one(
@@ -104,14 +69,15 @@ def test_what_ran_a_network_is_found_without_one(
     session.read_completeness(n=16)
     session.read_correlations(methods=("gradcam",), n=16)
     session.wait()
-    alone = wk.Session(extracted[0])
-    alone.cluster("nmf", 3)
+    alone = session_of(extracted[0])
     alone.read_importance()
     alone.read_completeness()
     alone.read_correlations()
     alone.wait()
     for kind in ("importance", "completeness"):
         pd.testing.assert_frame_equal(alone.readings[kind].table, session.readings[kind].table)
+        assert "other settings" in alone.readings[kind].sentences[-1]
+        assert "other settings" not in session.readings[kind].sentences[-1]
     r = {
         s: s.readings["correlations"].table.query("map == 'Grad-CAM' and method == 'pearson'")["r"]
         for s in (alone, session)
@@ -126,6 +92,7 @@ def test_what_ran_a_network_is_found_without_one(
 def test_tables_are_those_of_the_functions(session: wk.Session) -> None:
     session.read_slides()
     session.read_prediction()
+    session.read_layers("early")
     session.wait()
     made = session.factors
     pd.testing.assert_frame_equal(session.readings["slides"].table, factors.slide_share(made))
@@ -133,6 +100,128 @@ def test_tables_are_those_of_the_functions(session: wk.Session) -> None:
         session.readings["prediction"].table,
         factors.predict_classes(session.store, made, seed=session.seed).table,
     )
+    other = factors.factorise(session.store, "early", 3, seed=session.seed)
+    pd.testing.assert_frame_equal(
+        session.readings["layers"].table.rename(columns={"factor": "a", "other": "b"}),
+        factors.match_factors(made, other),
+    )
+
+
+def test_factors_of_another_store_are_matched_on_the_same_tiles(
+    session: wk.Session, tmp_path: Path
+) -> None:
+    again, _ = extract_store(tmp_path / "again.wk")
+    session.use_factors(factors.factorise(session.store, "body", 3))
+    session.read_layers(factors.factorise(again, "body", 3))
+    session.wait()
+    assert (session.readings["layers"].table["correlation"] > 0.98).all()
+
+
+def test_the_choice_of_k_is_kept_for_the_layer(
+    extracted: tuple[ActivationStore, Net], session: wk.Session
+) -> None:
+    session.read_choice((2, 3), seeds=2)
+    session.wait()
+    other = wk.Session(extracted[0], layer="body")
+    other.cluster("kmeans", 2)  # has no factors, the layer may have some yet
+    other.read_choice((2, 3), seeds=2)
+    other.wait()
+    pd.testing.assert_frame_equal(other.readings["choice"].table, session.readings["choice"].table)
+    other.read_choice((2,), seeds=2)  # another question is not answered by what is kept
+    other.wait()
+    assert list(other.readings["choice"].table["k"]) == [2]
+
+
+def test_usual_numbers_stay_within_the_rank() -> None:
+    from widgetkit.session.readers import _within_rank
+
+    generator = np.random.default_rng(0)
+    flat = generator.random((500, 4)) @ generator.random((4, 40))
+    assert list(_within_rank(flat.astype(np.float32))) == [2, 3, 4]
+    assert list(_within_rank(np.zeros((20, 3), np.float32))) == [1]
+
+
+def test_slides_or_patients_and_what_follows_them(session: wk.Session) -> None:
+    session.read_slides("patient")
+    session.wait()
+    found = session.readings["slides"]
+    assert found.table.attrs["by"] == "patient" and int(found.table["groups"].iloc[0]) == 2
+    with pytest.raises(UnknownName, match="patient"):
+        session.read_slides("patent")
+        session.wait()
+
+
+def test_factors_that_follow_the_slide_are_named_by_their_present_names(tmp_path: Path) -> None:
+    store = _store_of_slides(tmp_path / "s.wk")
+    session = session_of(store, k=2)
+    session.read_slides()
+    session.wait()
+    found = session.readings["slides"]
+    assert found.warnings and "factors follow the source" in found.warnings[0]
+    session.rename_cluster(0, "scanner of Tuesdays")
+    assert "scanner of Tuesdays 1" in found.warned(session.factor_names())[-1]  # 1xx %
+
+
+def _store_of_slides(path: Path) -> ActivationStore:
+    """Tiles that differ by their slide alone."""
+    generator = np.random.default_rng(0)
+    of = np.arange(40) // 20
+    basis = np.eye(2, 6, dtype=np.float32)[of]
+    values = basis[:, :, None, None] + generator.uniform(0, 0.2, (40, 6, 3, 3))
+    from widgetkit.store import LayerPlan, Plan, StoreWriter
+
+    table = pd.DataFrame(
+        {"id": [f"{i:016x}" for i in range(40)], "source": [f"s{i}" for i in of], "x": 0.0,
+         "y": np.arange(40.0), "z": 0.0, "level": 0, "size": 16, "mpp": 0.5}
+    )  # fmt: skip
+    plan = Plan(
+        tiles=table, layers=[LayerPlan("l", 6, (3, 3))], image_shape=None, segment_rows=40, model={}
+    )
+    with StoreWriter.open(path, plan=plan) as writer:
+        writer.write_segment(0, activations={"l": values.astype(np.float16)})
+        return writer.commit(info={"notes": {"source": "Two halves of one slide.", "x": 3}})
+
+
+def test_a_store_says_whose_its_labels_are(session: wk.Session, tmp_path: Path) -> None:
+    read_all(session)
+    for kind in ("shares", "prediction", "completeness"):
+        assert session.readings[kind].warnings == (f"About column 'label': {NOTE}",)
+    assert not session.readings["importance"].warnings
+    from widgetkit.session.notes import LETTERS_MOST, note_of
+
+    other = _store_of_slides(tmp_path / "s.wk")
+    assert note_of(other, "source") == "Two halves of one slide."
+    assert note_of(other, "x") == note_of(other, "nothing") == ""
+    assert note_of(session.store, "slide") == ""
+    long = wk.import_features(
+        np.eye(9, 4),
+        metadata=pd.DataFrame({"label": "a", "label_note": ["", None] + ["x \n" * 500] * 7}),
+        out=tmp_path / "long.wk",
+    )
+    assert len(note_of(long, "label")) <= LETTERS_MOST and note_of(long, "label").endswith("x...")
+
+
+def test_tiles_without_a_class_are_left_out_and_counted(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.wk", n=40)
+    session = session_of(store, k=2)
+    values = store.tiles["label"].astype(object).copy()
+    values[:3] = None
+    store.tiles  # noqa: B018 - the table is read once, so that it can be taken
+    from widgetkit.session import readers
+
+    class With:
+        tiles = store.tiles.assign(label=values)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(store, name)
+
+        def __len__(self) -> int:
+            return len(store)
+
+    job = session.read_shares()
+    found = readers.shares(readers.Asked(With(), None, 0, job), session.factors, "label")  # type: ignore[arg-type]
+    assert "3 tiles without a value were left out." in found.sentences
+    assert set(found.table["group"]) == set(values[3:])
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
@@ -146,9 +235,24 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     session.wait()
     with pytest.raises(InvalidInput, match="no predictions"):
         session.read_correlations()
+    with pytest.raises(InvalidInput, match="nothing to compare"):
+        session.read_layers()
+    with pytest.raises(UnknownLayer, match=r"features\.4"):
+        session.read_layers("features.5")
+    with pytest.raises(InvalidInput, match="looked at"):
+        session.read_layers("features.4")
     bare = wk.Session(wk.import_features(np.eye(9, 4), out=tmp_path / "f.wk"))
     with pytest.raises(InvalidInput, match="label="):
         bare.read_prediction()
+    with pytest.raises(NeedsActivations, match="one vector"):
+        bare.read_choice()
+
+
+def test_clusters_of_no_prototypes_have_no_readings(tmp_path: Path) -> None:
+    session = wk.Session(make_store(tmp_path / "s.wk", n=40))
+    session.cluster("hdbscan")
+    session.wait()
+    assert dict(session.readings) == {} or session.readings.keys() == set()
 
 
 def test_volumes_are_read_too(tmp_path: Path) -> None:

@@ -78,6 +78,13 @@ def kept(store: ActivationStore, method: str, target: int, *, layer: str) -> Kep
     return KeptMaps(method, target, layer, rows, values) if fits else None
 
 
+def kept_classes(store: ActivationStore, method: str, *, layer: str) -> tuple[int, ...]:
+    """Classes that maps of a method are kept of, ascending; from the names, so none is read."""
+    start = _name(store, method, 0, layer)[:-1]
+    ends = (name[len(start) :] for name in store.derived.names(KIND) if name.startswith(start))
+    return tuple(sorted(int(end) for end in ends if end.isascii() and end.isdecimal()))
+
+
 def kept_methods(store: ActivationStore, target: int, *, layer: str) -> dict[str, KeptMaps]:
     """All maps kept for a class, by method."""
     found = {}

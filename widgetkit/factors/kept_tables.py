@@ -22,7 +22,7 @@ KIND = "factor tables"
 
 def keep_table(
     store: ActivationStore,
-    factors: Factors,
+    factors: Factors | str,
     what: str,
     table: pd.DataFrame,
     *,
@@ -33,7 +33,9 @@ def keep_table(
 
     Parameters
     ----------
-    store, factors
+    store : ActivationStore
+    factors : Factors or str
+        What the table is about: factors, or a layer by its name.
     what : str
         For instance ``"importance"``.
     table : DataFrame
@@ -59,20 +61,20 @@ def keep_table(
         _name(factors, what),
         arrays,
         params={
-            "factors": factors.name,
+            "factors": _about(factors),
             "decided by": decided,
             "columns": names,
             "rows": len(table),
             "attributes": attributes,
         },
         seed=seed,
-        parent=f"factors/{factors.name}",
+        parent=None if isinstance(factors, str) else f"factors/{factors.name}",
     )
 
 
 def kept_table(
     store: ActivationStore,
-    factors: Factors,
+    factors: Factors | str,
     what: str,
     *,
     params: Mapping[str, Any] | None = None,
@@ -88,7 +90,7 @@ def kept_table(
 
     try:
         entry = store.derived.get(KIND, _name(factors, what))
-        if entry.params["factors"] != factors.name:
+        if entry.params["factors"] != _about(factors):
             return None
         if params is not None and entry.params["decided by"] != json.loads(
             json.dumps(dict(params))
@@ -120,5 +122,9 @@ def _plain(column: pd.Series[Any]) -> npt.NDArray[Any]:
     return text
 
 
-def _name(factors: Factors, what: str) -> str:
-    return f"{what} of {factors.name}"
+def _name(factors: Factors | str, what: str) -> str:
+    return f"{what} of {_about(factors)}"
+
+
+def _about(factors: Factors | str) -> str:
+    return f"layer {factors}" if isinstance(factors, str) else factors.name

@@ -204,6 +204,9 @@ def _draw_maps(
                 tiles.scale_bar(axes, image, _mpp(session, int(rows[0])))
             left += cell + tiles.PAIR_MM
         axes = area.axes(left, top + y, cell, cell)
+        if not result.ready[i]:  # the store keeps no map of this tile
+            tiles.without_map(axes, image)
+            continue
         tiles.overlay(axes, image, result.values[i], norm, signed=result.signed, opacity=opacity)
     high = min(grid.height_mm, 60.0)
     axes = area.axes(EDGE_MM + grid.width_mm + BAR_GAP_MM, top, BAR_MM, high)

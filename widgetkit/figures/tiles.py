@@ -201,6 +201,17 @@ def color_map(result: MapResult) -> str:
     return SIGNED if result.signed else UNSIGNED
 
 
+def without_map(axes: Axes, image: np.ndarray | None) -> None:
+    """A tile that has no map: itself in grey, or an empty frame, and the words."""
+    if image is not None:
+        show_tile(axes, image, grey=True)
+    axes.text(
+        0.5, 0.5, "no map", ha="center", va="center", transform=axes.transAxes,
+        bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1},
+    )  # fmt: skip
+    frame(axes)
+
+
 def overlay(
     axes: Axes,
     image: np.ndarray | None,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from widgetkit import explain
 from widgetkit.errors import InvalidInput, NeedsActivations, NeedsModel, UnknownLayer, near
+from widgetkit.session import keptmaps
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.layerstats import StatsOfLayers
 from widgetkit.session.selection import Selection
@@ -96,6 +97,8 @@ class MapResult:
         Coarse: only the tiles of ``ready`` are computed yet. Waiting: the clustering is not
         there yet, and another result follows it.
     ready : (m,) bool
+        In a final result False for tiles whose map the store does not keep, in a session without
+        the network; the title counts them.
     spec : MapSpec
     revision : int
         Of the selection they belong to.
@@ -166,6 +169,8 @@ def compute(
     method = explain.get(question.spec.method)
     live = explain.is_live(method)
     groups, title = _groups(question, method)
+    if not live and question.model is None:
+        return _kept(question, method, groups, title)
     info = question.store.layers[question.layer]
     m = len(question.rows)
     values = np.zeros((m, *info.grid), dtype=np.float32)
@@ -190,6 +195,12 @@ def compute(
                 show(_result(question, method, values.copy(), ready.copy(), title, "coarse"))
     ready[:] = True
     return _result(question, method, values, ready, title, "final")
+
+
+def at_once(question: Question) -> bool:
+    """Whether :func:`compute` runs no network: stored activations or kept maps are enough."""
+    method = explain.get(question.spec.method)
+    return explain.is_live(method) or question.model is None
 
 
 def waiting(question: Question) -> MapResult:
@@ -258,7 +269,14 @@ def _groups(question: Question, method: MapMethod) -> tuple[Groups, str]:
             f"Layer {info.name!r} holds one vector a tile and no maps of activations (ready-made "
             "features), so nothing can be drawn on the tiles. Extract with the model: wk.extract(...)."
         )
-    if not explain.is_live(method) and question.model is None:
+    if (
+        not explain.is_live(method)
+        and question.model is None
+        and not (
+            kind_of(spec) == "class"
+            and keptmaps.instead(store, question.model, method, question.layer)
+        )
+    ):
         raise NeedsModel(
             f"{method.title} runs the network, and this session has none. "
             "Pass it: wk.explore(store, model=...)."
@@ -372,6 +390,16 @@ def _channel_groups(
     return [
         ([Part(explain.ChannelTarget(target))], every)
     ], f"{method.title}: channel {target}{note}"
+
+
+def _kept(question: Question, method: MapMethod, groups: Groups, title: str) -> MapResult:
+    """Maps that the store keeps; tiles without one are not ready."""
+    parts: list[tuple[int, npt.NDArray[np.int64]]] = []
+    for (part,), at in groups:
+        assert isinstance(part.target, explain.ClassTarget)
+        parts.append((part.target.index, at))
+    values, ready = keptmaps.read(question.store, method, question.layer, question.rows, parts)
+    return _result(question, method, values, ready, keptmaps.title(title, ready), "final")
 
 
 # -- batches -----------------------------------------------------------------------------

@@ -7,83 +7,47 @@ kept in the store and found there again, also where there is no network.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from widgetkit.errors import InvalidInput, NeedsModel
-from widgetkit.session import weighing
+from widgetkit.errors import InvalidInput, NeedsActivations
+from widgetkit.session import readers, weighing
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.jobs import Job
 from widgetkit.session.onslide import OnSlide
+from widgetkit.session.read import KINDS, TITLES, Kind, Read, index_of
+from widgetkit.session.readers import USUAL_KS, Asked
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from widgetkit.factors import Factors
 
-Kind = Literal[
-    "slides", "shares", "prediction", "correlations", "importance", "completeness", "choice"
-]
-KINDS: tuple[str, ...] = get_args(Kind)
+__all__ = ["KINDS", "TITLES", "USUAL_KS", "Kind", "Read", "Reading", "index_of"]
 
-TITLES: Mapping[str, str] = MappingProxyType(
-    {
-        "slides": "Share of each factor that the slide explains",
-        "shares": "Factors in each class",
-        "prediction": "Classes predicted from factors",
-        "correlations": "Factors beside class maps",
-        "importance": "Importance of factors",
-        "completeness": "Completeness of factors",
-        "choice": "Number of factors",
-    }
-)
-#: Numbers of factors that :meth:`Reading.read_choice` compares.
-USUAL_KS = (2, 3, 4, 5, 6, 8, 10, 12)
-#: Positions that it learns from.
-CHOICE_POSITIONS = 6_000
-
-
-@dataclass(frozen=True, eq=False)
-class Read:
-    """One answer.
-
-    Attributes
-    ----------
-    kind : str
-        One of :data:`KINDS`.
-    table : DataFrame
-        Rows name factors by number (``factor``, from 0) or as ``"factor 1"``: names that a person
-        gave to clusters are the views' to show.
-    sentences : tuple of str
-        What has to be known to read the table. Not escaped.
-    detail : object
-        What was computed, where it is more than the table: ``ClassPrediction`` or ``KChoice``.
-    """
-
-    kind: str
-    table: pd.DataFrame = field(repr=False)
-    sentences: tuple[str, ...]
-    detail: object = field(default=None, repr=False)
-
-    @property
-    def title(self) -> str:
-        return TITLES[self.kind]
+#: Factors whose answers are remembered, so that undo brings them back.
+REMEMBERED = 8
+#: With more classes than this the one asked about is that which the network says most often.
+FEW_CLASSES = 20
 
 
 class Reading(OnSlide):
     """The part of :class:`Session` that reads factors."""
 
-    _read: dict[str, Read]
-    _read_of: str | None = None
+    _read: dict[str, dict[str, Read]]
 
     # -- what there is -------------------------------------------------------------------
     @property
     def readings(self) -> Mapping[str, Read]:
-        """Answers about the factors of the present clustering, by kind; renaming keeps them."""
-        return MappingProxyType(dict(self._current()))
+        """Answers about the factors of the present clustering, by kind.
+
+        Renaming, recolouring, merging and splitting keep them: they are about the factors as
+        fitted. Other factors have answers of their own; undo brings those of the old ones back.
+        The choice of k is the layer's.
+        """
+        clustering = self.clustering
+        found = {} if clustering is None else dict(self._answers(self._key(clustering)))
+        return MappingProxyType(found | self._answers(self._layer_key(self.layer)))
 
     def factor_names(self) -> tuple[str, ...]:
         """Names of the fitted factors: of their clusters, where each is still one cluster."""
@@ -112,62 +76,28 @@ class Reading(OnSlide):
 
     # -- asking --------------------------------------------------------------------------
     def read_slides(self, by: str = "slide") -> Job:
-        """Share of each factor's variance that slides (or another column) explain."""
-
-        def work(factors: Factors, job: Job) -> Read:
-            from widgetkit.factors import slide_share
-
-            table = slide_share(factors, by)
-            said = [str(table.attrs.get("warning", "")), *table["warning"]]
-            return Read("slides", table, tuple(filter(None, said)))
-
-        return self._ask("slides", work)
+        """Share of each factor's variance that slides (or patients, or another column) explain."""
+        return self._ask("slides", lambda asked, factors: readers.slides(asked, factors, by))
 
     def read_shares(self, by: str | None = None) -> Job:
         """Share of positions each factor wins, by class or any other column."""
         column = self.class_label(by)
-
-        def work(factors: Factors, job: Job) -> Read:
-            from widgetkit import analysis
-            from widgetkit.factors.means import groups_of
-
-            tiles = self.store.tiles
-            values, _ = groups_of(self.store, np.arange(len(tiles)), column)
-            groups, what = groups_of(self.store, np.arange(len(tiles)), None)
-            table = analysis.shares(
-                factors.pooled.share, values, groups=None if what == column else groups
-            )
-            table.attrs["by"] = column  # figures number what may name a person
-            notes = tuple(dict.fromkeys(filter(None, map(str, table["note"]))))
-            said = f"Mean share of a tile's positions that a factor wins, by {column}."
-            return Read("shares", table, (said, *notes))
-
-        return self._ask("shares", work)
+        return self._ask("shares", lambda asked, factors: readers.shares(asked, factors, column))
 
     def read_prediction(self, label: str | None = None, *, by: str | None = None) -> Job:
-        """Classes told from factor weights on unseen patients, beside the network's own answer."""
+        """Classes told from factor weights on unseen patients, beside the network's own answer.
+
+        Parameters
+        ----------
+        label : str, optional
+            Column of the tiles that holds their class.
+        by : str, optional
+            Column whose groups are never split; by default patient, else slide, else source.
+        """
         column = self.class_label(label)
-
-        def work(factors: Factors, job: Job) -> Read:
-            from widgetkit.factors import predict_classes
-
-            found = predict_classes(
-                self.store,
-                factors,
-                label=column,
-                by=by,
-                seed=self.seed,
-                progress=job.progress,
-                cancel=lambda: job.cancelled,
-            )
-            said = (
-                f"{column} from the mean and largest weight of each factor in a tile, by logistic "
-                f"regression tested on unseen groups of {found.by}.",
-                found.note,
-            )
-            return Read("prediction", found.table, tuple(filter(None, said)), found)
-
-        return self._ask("prediction", work)
+        return self._ask(
+            "prediction", lambda asked, factors: readers.prediction(asked, factors, column, by)
+        )
 
     def read_correlations(
         self,
@@ -175,181 +105,123 @@ class Reading(OnSlide):
         *,
         methods: Sequence[str] | None = None,
         n: int | None = 256,
+        by: str | None = None,
     ) -> Job:
         """Correlation of factor maps with class maps (Grad-CAM, occlusion, relevance).
 
         Maps that the store keeps are read, others computed where the session has the model.
         """
         target = self._target(target_class)
-
-        def work(factors: Factors, job: Job) -> Read:
-            from widgetkit.factors import map_correlations
-
-            table = map_correlations(
-                self.store,
-                factors,
-                target_class=target,
-                methods=methods,
-                model=self.model,
-                n=n,
-                seed=self.seed,
-                progress=job.progress,
-                cancel=lambda: job.cancelled,
-            )
-            notes = tuple(dict.fromkeys(filter(None, map(str, table["note"]))))
-            said = (
-                f"Over all positions of {table.attrs['tiles']} tiles, with maps of class "
-                f"{table.attrs['class_name']}."
-            )
-            return Read("correlations", table, (said, *notes))
-
-        return self._ask("correlations", work)
+        return self._ask(
+            "correlations",
+            lambda asked, factors: readers.correlations(asked, factors, target, methods, n, by),
+        )
 
     def read_importance(
-        self, target_class: int | str | None = None, *, n: int | None = 128, sobol: bool = True
+        self,
+        target_class: int | str | None = None,
+        *,
+        n: int | None = 128,
+        sobol: bool = True,
+        by: str | None = None,
     ) -> Job:
         """Fall of a class's logit when a factor is taken out of the activations."""
         target = self._target(target_class)
-        params = {"target": target, "n": n, "sobol": sobol, "seed": self.seed}
-
-        def compute(factors: Factors, job: Job) -> pd.DataFrame:
-            from widgetkit.factors import concept_importance
-
-            return concept_importance(
-                self._network("Importance"),
-                self.store,
-                factors,
-                target_class=target,
-                n=n,
-                sobol=sobol,
-                seed=self.seed,
-                progress=job.progress,
-                cancel=lambda: job.cancelled,
-            )
-
-        def work(factors: Factors, job: Job) -> Read:
-            table = self._kept_or(factors, f"importance for {target}", params, compute, job)
-            said = (
-                f"Mean over {table.attrs['tiles']} tiles of the fall of the logit of class "
-                f"{table.attrs['class_name']} when the factor is taken out of the activations.",
-                str(table.attrs.get("note", "")),
-            )
-            return Read("importance", table, tuple(filter(None, said)))
-
-        return self._ask("importance", work)
-
-    def read_completeness(self, *, n: int | None = 256) -> Job:
-        """How much of the network's answer survives when it sees the factors alone."""
-        params = {"n": n, "seed": self.seed}
-
-        def compute(factors: Factors, job: Job) -> pd.DataFrame:
-            from widgetkit.factors import completeness
-
-            found = completeness(
-                self._network("Completeness"),
-                self.store,
-                factors,
-                n=n,
-                seed=self.seed,
-                progress=job.progress,
-                cancel=lambda: job.cancelled,
-            )
-            table: pd.DataFrame = found.table.copy()
-            table.attrs.update(said=str(found), note=found.note, score=float(found.score))
-            return table
-
-        def work(factors: Factors, job: Job) -> Read:
-            table = self._kept_or(factors, "completeness", params, compute, job)
-            said = (str(table.attrs["said"]), str(table.attrs.get("note", "")))
-            return Read("completeness", table, tuple(filter(None, said)))
-
-        return self._ask("completeness", work)
-
-    def read_choice(self, ks: Sequence[int] = USUAL_KS, *, seeds: int = 5) -> Job:
-        """Measures of other numbers of factors, and a recommendation with its reasons."""
-        params = {"ks": [int(k) for k in ks], "seeds": seeds, "seed": self.seed}
-
-        def compute(factors: Factors, job: Job) -> pd.DataFrame:
-            found = self._choose(factors.layer, ks, seeds, job)
-            table: pd.DataFrame = found.table.copy()
-            table.attrs.update(
-                recommended=int(found.recommended),
-                reasons=list(found.reasons),
-                rows=int(found.rows),
-                preparation=found.preparation,
-            )
-            return table
-
-        def work(factors: Factors, job: Job) -> Read:
-            from widgetkit.analysis import KChoice
-
-            table = self._kept_or(factors, "choice", params, compute, job)
-            at = table.attrs
-            choice = KChoice(
-                table,
-                int(at["recommended"]),
-                tuple(at["reasons"]),
-                int(at["rows"]),
-                self.seed,
-                str(at["preparation"]),
-            )
-            said = (f"Recommended: {choice.recommended} factors.", *choice.reasons)
-            return Read("choice", table, said, choice)
-
-        return self._ask("choice", work)
-
-    # -- inside --------------------------------------------------------------------------
-    def _choose(self, layer: str, ks: Sequence[int], seeds: int, job: Job) -> Any:
-        from widgetkit import analysis
-        from widgetkit.factors.means import groups_of
-
-        rows, _cells, values = self.store.sample_positions(layer, CHOICE_POSITIONS, self.seed)
-        groups, _ = groups_of(self.store, rows, None)
-        y = None
-        if "label" in self.store.tiles.columns and len(np.unique(groups.astype(str))) > 2:
-            labels = self.store.tiles["label"]
-            if labels.notna().all() and 2 <= labels.nunique() <= 20:
-                y = labels.to_numpy()[rows]
-        return analysis.choose_k(
-            values,
-            ks,
-            groups=groups,
-            seeds=seeds,
-            y=y,
-            tile=rows,
-            seed=self.seed,
-            nonnegative="shift" if self.store.layers[layer].signed else "error",
-            progress=job.progress,
-            cancel=lambda: job.cancelled,
+        return self._ask(
+            "importance",
+            lambda asked, factors: readers.importance(asked, factors, target, n, sobol, by),
         )
 
-    def _ask(self, kind: Kind, work: Callable[[Factors, Job], Read]) -> Job:
+    def read_completeness(self, *, n: int | None = 256, by: str | None = None) -> Job:
+        """How much of the network's answer survives when it sees the factors alone.
+
+        Beside agreement with itself, accuracy where column ``label`` holds the network's classes.
+        """
+        label = self._label_of_network()
+        return self._ask(
+            "completeness",
+            lambda asked, factors: readers.completeness(asked, factors, label, n, by),
+        )
+
+    def read_choice(self, ks: Sequence[int] | None = None, *, seeds: int = 5) -> Job:
+        """Measures of numbers of factors of the layer, and a recommendation with its reasons.
+
+        Parameters
+        ----------
+        ks : sequence of int, optional
+            Default: :data:`USUAL_KS` up to the rank of the layer's activations.
+        seeds : int
+            Random starts of each.
+        """
+        layer = self.layer
+        if not self.store.layers[layer].has_maps:
+            raise NeedsActivations(
+                f"Layer {layer!r} holds one vector a tile and no maps of activations, which factors "
+                "are learned from. Extract with the model: wk.extract(...)."
+            )
+        return self._submit(
+            "choice", self._layer_key(layer), lambda asked: readers.choice(asked, layer, ks, seeds)
+        )
+
+    def read_layers(self, other: Factors | str | None = None) -> Job:
+        """Which factor of another layer is which of this one, by correlation over the tiles.
+
+        Parameters
+        ----------
+        other : str or Factors, optional
+            Another layer of the store, factorised alike; by default the first other one with maps.
+            Or factors of any store that holds the same tiles: of another model.
+        """
+        wanted = other
+        if other is None or isinstance(other, str):
+            wanted = readers.other_layer(self.store, self.layer, other)
+        assert wanted is not None
+        return self._ask("layers", lambda asked, factors: readers.layers(asked, factors, wanted))
+
+    # -- inside --------------------------------------------------------------------------
+    def _ask(self, kind: Kind, read: Callable[[Asked, Factors], Read]) -> Job:
         clustering = self._need_clustering()
         if clustering.method != "nmf" or clustering.fitted is None:  # before a job is started
             weighing.make_factors(self.store, clustering)
-        key = self._key(clustering)
+        store = self.store
 
-        def run(job: Job) -> Read:
-            return work(weighing.make_factors(self.store, clustering, job), job)
+        def work(asked: Asked) -> Read:
+            return read(asked, weighing.make_factors(store, clustering, asked.job))
+
+        return self._submit(kind, self._key(clustering), work)
+
+    def _submit(self, kind: Kind, key: str, work: Callable[[Asked], Read]) -> Job:
+        store, model, seed = self.store, self.model, self.seed
 
         def done(found: Read) -> None:
-            now = self.clustering
-            if now is None or self._key(now) != key:  # of factors that are gone
-                return
-            self._current()[kind] = found
-            self.events.emit("reading", found)
+            self._answers(key)[kind] = found
+            if self.readings.get(kind) is found:  # not of factors that are gone
+                self.events.emit("reading", found)
 
-        return self.jobs.submit(f"read {kind}", run, done, title=TITLES[kind])
+        return self.jobs.submit(
+            f"read {kind}",
+            lambda job: work(Asked(store, model, seed, job)),
+            done,
+            title=TITLES[kind],
+        )
 
-    def _current(self) -> dict[str, Read]:
-        clustering = self.clustering
-        key = None if clustering is None else self._key(clustering)
-        if key != self._read_of or "_read" not in self.__dict__:
-            self._read_of, self._read = key, {}
-        return self._read
+    def _answers(self, key: str) -> dict[str, Read]:
+        if "_read" not in self.__dict__:
+            self._read = {}
+        found = self._read.pop(key, {})
+        self._read[key] = found  # the last used comes last
+        while len(self._read) > REMEMBERED:
+            self._read.pop(next(iter(self._read)))
+        return found
 
     def _key(self, clustering: Clustering) -> str:
+        if clustering.fitted is None and self.store.layers[clustering.layer].has_maps:
+            return "clusters without prototypes"  # of which nothing can be read
         return weighing.key_of(clustering, self.store)
+
+    @staticmethod
+    def _layer_key(layer: str) -> str:
+        return f"layer {layer}"
 
     def _target(self, target: int | str | None) -> int:
         """The class asked for; by default the last one, with two classes the positive one."""
@@ -364,32 +236,14 @@ class Reading(OnSlide):
                 "The store holds no predictions, so there is no class to ask about. Extract with a "
                 "network that has a class output."
             )
-        if count > 20 and outputs is not None:  # e.g. ImageNet: what it says most often
+        if count > FEW_CLASSES and outputs is not None:  # e.g. ImageNet: what it says most often
             return int(np.bincount(np.asarray(outputs).argmax(axis=1), minlength=count).argmax())
         return count - 1
 
-    def _network(self, what: str) -> Any:
-        if self.model is None:
-            raise NeedsModel(
-                f"{what} runs the network, and this session has none (nor does the store keep the "
-                "result). Pass it: wk.Session(store, model=ModelContext.for_store(network, store))."
-            )
-        return self.model
-
-    def _kept_or(
-        self,
-        factors: Factors,
-        what: str,
-        params: Mapping[str, Any],
-        compute: Callable[[Factors, Job], pd.DataFrame],
-        job: Job,
-    ) -> pd.DataFrame:
-        from widgetkit.factors.kept_tables import keep_table, kept_table
-
-        found = kept_table(self.store, factors, what, params=params)
-        if found is None and self.model is None:
-            found = kept_table(self.store, factors, what)  # with other settings: better than none
-        if found is None:
-            found = compute(factors, job)
-            keep_table(self.store, factors, what, found, params=params, seed=self.seed)
-        return found
+    def _label_of_network(self) -> str | None:
+        """Column ``label`` where its values are the network's classes."""
+        names, tiles = self.store.class_names, self.store.tiles
+        if not names or "label" not in tiles.columns:
+            return None
+        found = {str(value) for value in tiles["label"].dropna().unique()}
+        return "label" if found and found <= set(names) else None

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit import explain
-from widgetkit.session import exporting, maps, rank, state
+from widgetkit.session import exporting, keptmaps, maps, rank, state
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
@@ -84,6 +84,17 @@ class Session(Reading, Clusters):
             question = self._question(rows, spec)
         return maps.compute(question)
 
+    def maps_at_once(self, spec: MapSpec | None = None) -> bool:
+        """Whether maps of a spec can be had without running a network.
+
+        From stored activations (``spec.live``), or, in a session without the network, from class
+        maps that the store keeps.
+        """
+        wanted = self.map_spec if spec is None else spec
+        layer = self.layer if wanted.layer is None else wanted.layer
+        method = explain.get(wanted.method)
+        return wanted.live or keptmaps.instead(self.store, self.model, method, layer)
+
     def request_maps(
         self,
         rows: npt.ArrayLike,
@@ -115,7 +126,7 @@ class Session(Reading, Clusters):
                 deliver(maps.waiting(question))
                 return None
             self._need_clustering()
-        if explain.is_live(method):
+        if maps.at_once(question):
             self.jobs.cancel(key)
             deliver(maps.compute(question))
             return None

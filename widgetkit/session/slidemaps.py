@@ -173,7 +173,9 @@ class SlideMaps:
         if ask.about is not None:
             if self._maps_key(ask) in self._maps:
                 return True
-            live = explain.is_live(explain.get(ask.about.spec.method))
+            if ask.about.model is None and not ask.about.spec.live:
+                return True  # kept maps, or the error that says there are none
+            live = ask.about.spec.live
             info = self._store.layers[ask.about.layer]
             return live and rows * info.channels * int(np.prod(info.grid)) * 2 <= AT_ONCE
         if ask.clustering is None:
@@ -329,7 +331,11 @@ class SlideMaps:
                 show(self._stitched(ask, about, part, _scale_of(result), "coarse"))
 
             result = maps.compute(about, job=job, show=coarse)
-            values = self._maps.put(key, result.values)
+            found = result.values
+            if not result.ready.all():  # the store keeps no map of some tiles
+                found = found.copy()
+                found[~result.ready] = np.nan
+            values = self._maps.put(key, found)
             with self._lock:
                 while len(self._scales) > 64:
                     self._scales.pop(next(iter(self._scales)))

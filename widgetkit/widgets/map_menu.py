@@ -46,7 +46,7 @@ def why_not(session: Session, method: type[MapMethod]) -> str:
         return "needs stored maps of activations"
     if not explain.is_live(method):
         if session.model is None:
-            return "needs the model"
+            return "" if session.maps_at_once(MapSpec(method.name)) else "needs the model"
         if not session.store.has_images:
             return "needs the images"
         return ""

@@ -418,7 +418,7 @@ class SlideView(View):
         wanted = slide_raster.plan(self._cells, *(self._seen or ()))
         if self._region is not None and self._region.serves(wanted):
             return
-        if not spec.live and self._wanted_slide != self._at:
+        if not session.maps_at_once(spec) and self._wanted_slide != self._at:
             # the network on thousands of tiles is not what a look at another slide should start
             why = map_menu.why_not(session, _method(spec.method))
             session.jobs.cancel(self._key)

@@ -1,0 +1,107 @@
+"""Class maps that the store keeps, for sessions without the network that made them.
+
+Somebody with the network computed them once (``session.read_correlations``, or
+``widgetkit.factors.kept_maps``); a class without torch, or a Binder, sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from widgetkit import explain
+from widgetkit.errors import NeedsModel
+
+if TYPE_CHECKING:
+    from widgetkit.explain import MapMethod, Model
+    from widgetkit.store import ActivationStore
+
+Rows = npt.NDArray[np.int64]
+
+
+def instead(
+    store: ActivationStore, model: Model | None, method: MapMethod | type[MapMethod], layer: str
+) -> bool:
+    """Whether kept maps stand in: the method runs a network, there is none, and some are kept."""
+    return model is None and not explain.is_live(method) and bool(classes(store, method, layer))
+
+
+def classes(
+    store: ActivationStore, method: MapMethod | type[MapMethod], layer: str
+) -> tuple[int, ...]:
+    """Classes that maps of the method are kept of; empty for methods that take no class."""
+    from widgetkit.factors import kept_maps
+
+    if explain.ClassTarget not in method.targets or layer not in store.layers:
+        return ()
+    return kept_maps.kept_classes(store, method.name, layer=layer)
+
+
+def read(
+    store: ActivationStore,
+    method: MapMethod,
+    layer: str,
+    rows: Rows,
+    parts: Sequence[tuple[int, npt.NDArray[Any]]],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Maps (m, *grid) of ``rows`` and which of them are kept (m,); 0 where one is not.
+
+    Parameters
+    ----------
+    parts : sequence of (class, (p,) positions in ``rows``)
+        Towards which class the map of each tile is.
+
+    Raises
+    ------
+    NeedsModel
+        None is kept of these tiles and classes; the message says what there is.
+    """
+    from widgetkit.factors import kept_maps
+
+    values = np.zeros((len(rows), *store.layers[layer].grid), dtype=np.float32)
+    ready = np.zeros(len(rows), dtype=bool)
+    tiles = 0
+    for target, part in parts:
+        found = kept_maps.kept(store, method.name, target, layer=layer)
+        if found is None:
+            continue
+        tiles += len(found.rows)
+        at = np.searchsorted(found.rows, rows[part])
+        there = found.rows[np.minimum(at, len(found.rows) - 1)] == rows[part]
+        values[part[there]] = found.values[at[there]]
+        ready[part[there]] = True
+    if len(rows) and not ready.any():
+        raise NeedsModel(
+            f"{method.title} runs the network, and this session has none. "
+            f"{_what_there_is(store, method, layer, parts, tiles)} "
+            "Pass the network: wk.explore(store, model=...)."
+        )
+    return values, ready
+
+
+def title(of: str, ready: npt.NDArray[np.bool_]) -> str:
+    """The title of kept maps: it says that they are, and of how many tiles."""
+    count, m = int(ready.sum()), len(ready)
+    if count == m:
+        return f"{of} (kept in the store)"
+    return f"{of} (kept for {count:,} of {m:,} tiles)"
+
+
+def _what_there_is(
+    store: ActivationStore,
+    method: MapMethod,
+    layer: str,
+    parts: Sequence[tuple[int, npt.NDArray[Any]]],
+    tiles: int,
+) -> str:
+    if tiles:
+        return f"The store keeps such maps of {tiles:,} other tiles."
+    names = store.class_names
+    kept = ", ".join(
+        names[i] if names and i < len(names) else f"class {i}"
+        for i in classes(store, method, layer)
+    )
+    return f"The store keeps such maps of other classes only: {kept}."

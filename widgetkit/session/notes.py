@@ -1,0 +1,40 @@
+"""What a store says about a column of its tiles, such as that its labels are a model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore
+
+#: Ends the name of the column that holds the remark about another one.
+SUFFIX = "_note"
+#: A remark is a sentence or two; what is longer is cut.
+LETTERS_MOST = 300
+
+
+def note_of(store: ActivationStore, column: str) -> str:
+    """The remark about a column, or "".
+
+    The first text in column ``"<column>_note"`` of the tiles, else ``"<column>"`` in the mapping
+    ``"notes"`` of ``store.manifest.info``. Free text of the data: views escape it.
+
+    Parameters
+    ----------
+    store : ActivationStore
+    column : str
+    """
+    beside = f"{column}{SUFFIX}"
+    if beside in store.tiles.columns:
+        for value in store.tiles[beside].dropna().unique():
+            if isinstance(value, str) and (said := _line(value)):
+                return said
+    notes = store.manifest.info.get("notes")
+    value = notes.get(column) if isinstance(notes, Mapping) else None
+    return _line(value) if isinstance(value, str) else ""
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LETTERS_MOST else f"{line[: LETTERS_MOST - 3].rstrip()}..."
