@@ -43,7 +43,8 @@ def test_a_map_is_the_sum_over_channels(dimensions: int, rule: str) -> None:
     method = RelevanceMap(rule=rule, batch_size=2)  # type: ignore[arg-type]
     maps = explain.compute(method, batch, ClassTarget(2))
     assert maps.shape == (5, *batch.layer.grid) and maps.dtype == np.float32
-    assert_allclose(maps, found.layer.sum(1), atol=1e-5 * np.abs(maps).max())
+    # a logit near zero, times which everything goes, has few digits in float32
+    assert_allclose(maps, found.layer.sum(1), atol=1e-3 * np.abs(maps).max())
     total = maps.sum(tuple(range(1, maps.ndim))) + found.absorbed
     assert_allclose(total, batch.model.logits(batch.images)[:, 2], rtol=1e-3, atol=1e-3)
     assert np.abs(maps).max() > 0

@@ -167,12 +167,15 @@ def elementwise(mode: Propagation, func: Any, /, x: Any, *args: Any, **kwargs: A
     at_zero = func(zero.clone(), *args, **kwargs)
     (slope,) = torch.autograd.grad(at_zero.sum(), zero, allow_unused=True)
     slope = torch.zeros_like(zero) if slope is None else slope.nan_to_num(0, 0, 0)
-    at_zero = at_zero.detach()
-    exact = not bool(at_zero.any())
-    # so near to zero the difference from f(0) has lost its digits; the derivative has not
-    near = value == 0 if exact else value.abs() < 1e-4
-    factor = torch.where(near, slope, (y - at_zero) / torch.where(near, 1.0, value))
-    return adjusted(x, mode.unit, y, factor, exact=exact)
+    if not bool(at_zero.any()):
+        at_x = y / torch.where(value == 0, 1.0, value)
+        return adjusted(x, mode.unit, y, torch.where(value == 0, slope, at_x), exact=True)
+    # the difference from f(0) has few digits near zero: in double, and below 1e-7 the derivative
+    wide = value.double()
+    beyond = func(wide.clone(), *args, **kwargs) - func(torch.zeros_like(wide), *args, **kwargs)
+    near = wide.abs() < 1e-7
+    at_x = (beyond / torch.where(near, 1.0, wide)).to(value.dtype)
+    return adjusted(x, mode.unit, y, torch.where(near, slope, at_x))
 
 
 def power(mode: Propagation, func: Any, /, x: Any, exponent: Any, **kwargs: Any) -> Any:
