@@ -18,9 +18,9 @@ from widgetkit.factors.weighing import Array, Weigher
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore, Column, ResumableWriter
 
-# Activations of a block: the memory of the pass, whatever the length of the store, is about two
-# of these and their weights for each processor.
-BLOCK_BYTES = 16 * 2**20
+# Activations of a block: the memory of the pass, whatever the length of the store, is one of these
+# and its weights for each processor, and one that is being read.
+BLOCK_BYTES = 32 * 2**20
 _CACHE = 2**20
 
 _LARGEST = float(np.finfo(np.float16).max)
@@ -65,7 +65,8 @@ def weigh_maps(
         part = slice(at, at + step)
         A = prepared.maps(raw[part], tiles[part])
         np.matmul(weigher.basis, A, out=products[part])
-        sizes[part] = around[part] = np.einsum("mcs,mcs->m", A, A)
+        flat = A.reshape(len(A), -1)
+        sizes[part] = around[part] = np.vecdot(flat, flat)
         if offset is not None:
             moved = np.einsum("mcs,c->m", A, offset).astype(np.float64)
             around[part] += cells * float(offset.astype(np.float64) @ offset) - 2 * moved
@@ -73,10 +74,8 @@ def weigh_maps(
         products -= (weigher.basis @ offset)[:, None]
     rows = products.transpose(0, 2, 1).reshape(m * cells, k)
     found = weigher.from_products(rows)
-    exact = found.astype(np.float64)
-    each = np.einsum("pk,pk->p", exact, exact @ weigher.gram - 2 * rows.astype(np.float64))
-    errors = np.maximum(around + each.reshape(m, cells).sum(axis=1), 0)
     weights = np.ascontiguousarray(found.reshape(m, cells, k).transpose(0, 2, 1))
+    errors = np.maximum(around - weigher.explained(weights, products), 0)
     # a difference of large numbers keeps about 6 digits of float32: too few below 1 %
     for i in np.flatnonzero(errors < 1e-2 * sizes):
         rest = prepared.maps(raw[i : i + 1], tiles[i : i + 1])[0] - weigher.basis.T @ weights[i]
@@ -115,9 +114,9 @@ def weigh_stream(
 
 
 def _processors() -> int:
-    """Those this process may use, at most 8: the blocks in flight are memory."""
+    """Those this process may use, at most 4: the blocks in flight are memory."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(allowed or 1, 8))
+    return max(1, min(allowed or 1, 4))
 
 
 def pool(weights: Array, level: float, *, signed: bool) -> Array:

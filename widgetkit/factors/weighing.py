@@ -87,6 +87,20 @@ class Weigher:
             errors[start : start + len(rows)] = np.einsum("pc,pc->p", rest, rest)
         return weights, errors
 
+    def explained(self, weights: Array, products: Array) -> npt.NDArray[np.float64]:
+        """``||x||² - ||x - w H||²`` (offset taken off), summed over the positions of each tile.
+
+        Both (m, k, cells), as :meth:`from_products` relates them. Only "nearest" needs ``H``: all
+        other weights are at a minimum, where ``w H Hᵀ w = w . (products - penalty)``.
+        """
+        found: npt.NDArray[np.float64]
+        found = np.einsum("mkc,mkc->m", weights, products).astype(np.float64)
+        if self.rule == "nearest":
+            found = 2 * found - weights.sum(axis=2, dtype=np.float64) @ np.diag(self.gram)
+        elif self.penalty:
+            found += self.penalty * weights.sum(axis=(1, 2), dtype=np.float64)
+        return found
+
     def from_products(self, products: npt.NDArray[Any]) -> Array:
         """Weights (m, k) from ``products = (x - offset) Hᵀ`` (m, k).
 
