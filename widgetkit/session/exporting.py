@@ -277,7 +277,9 @@ def export_contours(
                 areas = outline(found.winner, i, **place)
                 share = float((found.winner == i).sum() / max((found.coverage > 0).sum(), 1))
                 regions.append(
-                    Region(made.names[i], colour(made.colors[i]), areas, {"Share of tissue": share})
+                    Region(
+                        made.names[i], colour(made.colors[i]), areas, {"Share of tiled area": share}
+                    )
                 )
             notes["areas"] = "positions that the cluster wins"
         else:

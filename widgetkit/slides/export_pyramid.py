@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -27,27 +28,29 @@ class TileSpill:
     def __init__(self, folder: Path) -> None:
         # It has no name where the system can do that: a killed process leaves nothing behind.
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".widgetkit-")  # noqa: SIM115
-        self._places: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        # bytes of each tile in the order they came, and where it begins: 16 bytes a tile
+        self._places: dict[tuple[int, int], tuple[array[int], array[int]]] = {}
         self.size = 0
 
     def add(self, level: int, plane: int, tiles: list[bytes]) -> None:
         """Tiles of one level and plane, in row order."""
-        places = self._places.setdefault((level, plane), [])
+        starts, sizes = self._places.setdefault((level, plane), (array("Q"), array("Q")))
         for data in tiles:
             self._file.write(data)
-            places.append((self.size, len(data)))
+            starts.append(self.size)
+            sizes.append(len(data))
             self.size += len(data)
 
     def tiles(self, level: int, planes: int) -> Iterator[bytes]:
         """All tiles of a level, plane by plane."""
         for plane in range(planes):
-            for start, size in self._places[level, plane]:
+            for start, size in zip(*self._places[level, plane], strict=True):
                 self._file.seek(start)
                 yield self._file.read(size)
 
     @property
     def count(self) -> int:
-        return sum(len(places) for places in self._places.values())
+        return sum(len(starts) for starts, _ in self._places.values())
 
     def __enter__(self) -> TileSpill:
         return self

@@ -30,7 +30,7 @@ from widgetkit.slides.export_pyramid import Kind, PyramidLevel, TileSpill, level
 SUFFIXES = (".ome.tif", ".ome.tiff")
 #: Strips of an array that is given whole.
 _ROWS = 256
-#: zlib's fourth level: half the time of the sixth for 2 % more bytes on maps of weights.
+#: Six maps of the demo store: level 4 takes 36 ms and 245 kB, level 6 66 ms and 242 kB.
 _LEVEL = 4
 _CLASSIC = 2**32 - 2**25  # a classic TIFF ends here; as tifffile decides
 
