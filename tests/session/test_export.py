@@ -46,7 +46,7 @@ def test_a_tile_read_coarser_is_larger_at_level_0(tmp_path: Path) -> None:
     assert level0_sides(store).tolist() == [[256, 256], [512, 512]]
     (feature,) = Selection.from_rows(2, [1]).to_geojson(store)["features"]
     assert feature["geometry"]["coordinates"][0][2] == [612.0, 712.0]
-    assert feature["properties"]["source"] == "two"
+    assert feature["properties"]["slide"] == 2
 
 
 def test_two_sources_put_together(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from tests.session.conftest import HOSTILE
-from widgetkit.errors import InvalidInput
+from widgetkit.errors import InvalidInput, OutputExists
 from widgetkit.session import Selection
 from widgetkit.store import ActivationStore
 
@@ -123,9 +124,22 @@ def test_export_as_table(shared: ActivationStore, tmp_path: Path) -> None:
         Selection.none(3).to_frame(shared)
 
 
+def test_a_table_to_share_names_nobody_and_is_not_overwritten(
+    shared: ActivationStore, tmp_path: Path
+) -> None:
+    path = Selection.from_rows(len(shared), [2, 40]).to_csv(shared, tmp_path / "s.csv")
+    text = path.read_text()
+    for column in ("id", "source", "patient"):
+        if column in shared.tiles:
+            assert all(str(value) not in text for value in shared.tiles[column].iloc[[2, 40]])
+    with pytest.raises(OutputExists):
+        Selection.none(len(shared)).to_csv(shared, path)
+    assert path.read_text() == text
+
+
 def test_a_spreadsheet_does_not_run_what_a_file_says(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     store = make(3, slides=("=cmd()", "+1", "@x"))
-    text = Selection.all(3).to_csv(store, tmp_path / "s.csv").read_text()
+    text = Selection.all(3).to_csv(store, tmp_path / "s.csv", identifiers="keep").read_text()
     assert "'=cmd()" in text
     assert "'+1" in text
     assert ",=" not in text
@@ -139,5 +153,9 @@ def test_geojson_squares_lie_where_the_tiles_were_cut(shared: ActivationStore) -
     assert feature["geometry"]["coordinates"] == [
         [[32.0, 16.0], [48.0, 16.0], [48.0, 32.0], [32.0, 32.0], [32.0, 16.0]]
     ]
-    assert feature["id"] == shared.tiles["id"].iloc[12]
+    assert str(uuid.UUID(feature["id"])) == feature["id"]
+    # neither the file's name nor the tile's id, which tells it to who guesses it
+    text = json.dumps(found)
+    assert str(shared.tiles["source"].iloc[12]) not in text
+    assert shared.tiles["id"].iloc[12] not in text
     assert json.loads(json.dumps(found)) == found

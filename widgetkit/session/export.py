@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from widgetkit.errors import InvalidInput
@@ -17,8 +18,9 @@ def to_geojson(
 ) -> dict[str, Any]:
     """Squares of the selected tiles in level-0 pixels, as QuPath reads them.
 
-    QuPath: *Import objects from file*, one slide at a time. A feature's properties say which
-    slide it is of; ``classification`` gives its colour and name in QuPath.
+    QuPath: *Import objects from file*, one slide at a time; ``session.export_selection`` writes a
+    file for each. A feature's property ``slide`` is the number of its slide among those of the store:
+    names of files may be names of people. ``classification`` gives its colour and name in QuPath.
 
     Parameters
     ----------
@@ -47,21 +49,21 @@ def to_geojson(
         )
     sides = level0_sides(store)[selection.rows]
     features = []
-    columns = zip(
-        frame.index, frame["id"], frame["source"], frame["x"], frame["y"], sides, strict=True
-    )
-    for row, tile, source, x, y, (width, height) in columns:
+    numbers = {name: i + 1 for i, name in enumerate(dict.fromkeys(store.tiles["source"]))}
+    space = uuid.uuid5(uuid.NAMESPACE_URL, f"widgetkit:{store.id}")
+    columns = zip(frame.index, frame["source"], frame["x"], frame["y"], sides, strict=True)
+    for row, source, x, y, (width, height) in columns:
         right, bottom = float(x) + float(width), float(y) + float(height)
         ring = [[float(x), float(y)], [right, float(y)], [right, bottom], [float(x), bottom]]
         features.append(
             {
                 "type": "Feature",
-                "id": str(tile),
+                "id": str(uuid.uuid5(space, str(row))),  # QuPath's own are UUIDs
                 "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
                 "properties": {
                     "objectType": "annotation",
                     "classification": {"name": name, "color": [0, 114, 178]},
-                    "source": str(source),
+                    "slide": numbers[source],
                     "row": int(row),
                 },
             }

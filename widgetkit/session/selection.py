@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -218,26 +218,44 @@ class Selection:
         frame.index.name = "row"
         return frame
 
-    def to_csv(self, store: ActivationStore, path: str | Path) -> Path:
-        """Write :meth:`to_frame` as CSV that is safe to open in a spreadsheet.
+    def to_csv(
+        self,
+        store: ActivationStore,
+        path: str | Path,
+        *,
+        identifiers: Literal["number", "drop", "keep"] = "number",
+        overwrite: bool = False,
+    ) -> Path:
+        """Write :meth:`to_frame` as CSV or parquet, safe to open in a spreadsheet and to share.
 
-        Text that a spreadsheet would run as a formula (it begins with ``= + - @``, tab or
-        return) gets a leading apostrophe.
+        Parameters
+        ----------
+        store : ActivationStore
+        path : path
+            Ends with ``.csv`` or ``.parquet``.
+        identifiers : "number", "drop" or "keep"
+            What becomes of columns that may name patients or their files; see
+            :func:`widgetkit.slides.export_tables.write_table`. The column ``row`` finds a tile again.
+        overwrite : bool
 
         Returns
         -------
         Path
-            The file written.
+            The file written, whole.
+
+        Raises
+        ------
+        OutputExists, OutputFailed, InvalidInput
         """
-        frame = self.to_frame(store)
-        for position, dtype in enumerate(frame.dtypes):
-            if dtype.kind not in "biufcmM":
-                texts = frame.iloc[:, position].map(_not_a_formula)
-                frame.isetitem(position, texts.to_numpy(dtype=object))
-        frame.columns = [_not_a_formula(str(name)) for name in frame.columns]
-        target = Path(path)
-        frame.to_csv(target)
-        return target
+        from widgetkit.slides.export_tables import numbering, write_table
+
+        return write_table(
+            path,
+            self.to_frame(store),
+            identifiers=identifiers,
+            numbers=numbering(store.tiles),  # the same whatever is selected
+            overwrite=overwrite,
+        )
 
     def to_geojson(self, store: ActivationStore, *, name: str = "widgetkit") -> dict[str, Any]:
         """Squares of the selected tiles, for QuPath. See :func:`.export.to_geojson`."""
@@ -259,9 +277,3 @@ def _trimmed(how: Mapping[str, Any], depth: int) -> dict[str, Any]:
     if depth <= 1:
         return {"kind": how["kind"]}
     return {**how, "of": [_trimmed(part, depth - 1) for part in how["of"]]}
-
-
-def _not_a_formula(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
-        return "'" + value
-    return value
