@@ -93,6 +93,20 @@ class TestUse:
         assert store.derived.get("factors", "nmf").params == {"k": 2}
         assert store.verify().ok
 
+    def test_the_same_run_again_leaves_the_finished_one_readable(
+        self, store: ActivationStore
+    ) -> None:
+        entry = fill(store)
+        before = result_bytes(store)
+        writer = begin(store, make=lambda: {"H": np.arange(8.0)})
+        assert writer.missing_segments() == [0, 1, 2]
+        for index in writer.missing_segments():
+            assert_array_equal(entry.segmented["Total"].take(np.arange(ROWS)), np.arange(ROWS))
+            assert store.verify().ok
+            writer.write_segment(index, values(writer.range(index)))
+        writer.commit({"error": np.float64(0.5)})
+        assert result_bytes(store) == before and store.verify().ok
+
     def test_a_run_that_could_not_begin_leaves_nothing(self, store: ActivationStore) -> None:
         with pytest.raises(ZeroDivisionError):
             begin(store, make=lambda: {"H": np.array(1 / 0)})

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -91,7 +90,9 @@ class ResumableWriter:
         probe.unlink()
         if self._resume():
             return
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or of a run that was never begun
+        for record in folder.glob("*.json"):  # damaged, or of a run that was never begun
+            record.unlink(missing_ok=True)  # arrays stay: a finished result may list them
+        remove_temporary(folder)
         try:
             made = _storable({} if make is None else make())
         except BaseException:
