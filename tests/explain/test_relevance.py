@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,9 +16,10 @@ from widgetkit import explain
 from widgetkit.errors import InvalidInput, NeedsModel, NoSpatialOutput
 from widgetkit.explain import Batch, ClassTarget
 from widgetkit.explain.cam import Cam
-from widgetkit.explain.relevance import RelevanceMap
-from widgetkit.extraction import ModelContext, Preprocess
+from widgetkit.explain.relevance import RelevanceMap, Rule
+from widgetkit.extraction import ModelContext, Preprocess, extract
 from widgetkit.testing.maps import Check, SmallLayer, checks, example_batch
+from widgetkit.tiles import from_array
 
 PREPROCESS = Preprocess(mean=(0.0,), std=(1.0,), scale=255.0)
 SHAPES = {2: (16, 20), 3: (8, 12, 8)}
@@ -92,6 +96,23 @@ def test_what_it_cannot_do_is_said() -> None:
         )
     with pytest.raises(InvalidInput, match="Class 9"):
         RelevanceMap().compute(batch, ClassTarget(9))
+
+
+def test_the_page_runs(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (repo / "docs" / "relevance.md").read_text(encoding="utf-8")
+    images = textures(4, (32, 32))
+    net = ConvNet(linear=True).eval()
+    store = extract(
+        net, from_array(images), ["features"], out=tmp_path / "small.wk", preprocess=PREPROCESS,
+        progress=False,
+    )  # fmt: skip
+    names = {"store": store, "context": ModelContext.for_store(net, store), "images": images[:3]}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(block, "relevance.md", "exec"), names)
+    assert float(capsys.readouterr().out) < 1e-3
+    assert names["maps"].shape == (3, *store.layers["features"].grid)  # type: ignore[attr-defined]
+    for name in get_args(Rule):
+        assert f'`"{name}"`' in page
 
 
 def test_the_small_network_of_the_suite_adds_up() -> None:

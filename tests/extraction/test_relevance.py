@@ -506,7 +506,7 @@ def test_frozen_parameters_make_no_difference() -> None:
 def test_surrounding_modes_make_no_difference() -> None:
     context, layer, images = context_of("squeeze and excitation")
     expected = context.relevance(images, layer, 1)
-    for mode in (torch.no_grad(), torch.inference_mode()):
+    for mode in (torch.no_grad(), torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)):
         with mode:
             assert_array_equal(context.relevance(images, layer, 1).input, expected.input)
 
@@ -517,6 +517,28 @@ def test_a_network_in_half_precision_is_computed_in_single() -> None:
     found = context.relevance(textures(2), "layer1", 1)
     assert found.gap.max() < 1e-4
     assert next(net.parameters()).dtype == torch.float16
+
+
+class Cast(nn.Module):
+    """Runs its first part in reduced precision."""
+
+    def __init__(self, enabled: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.enabled = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), enabled
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.enabled):
+            x = self.body(x).relu()
+        return self.head(x.float().mean((2, 3)))
+
+
+def test_reduced_precision_inside_the_network_is_not_taken_over() -> None:
+    images = textures(2, (8, 8, 3))
+    found = [
+        ModelContext(models.seeded(Cast(on)), preprocess=PREPROCESS).relevance(images, "body")
+        for on in (True, False)
+    ]
+    assert_array_equal(found[0].input, found[1].input)
 
 
 def test_threads_wait_for_each_other() -> None:

@@ -231,6 +231,12 @@ CASES: dict[str, Step] = {
         + x.detach() + x.data + torch.zeros_like(x) + x.new_ones(1) * int(x.is_floating_point())
         + (x.stride()[0] if x.is_contiguous() else 0) + (1 if (x.sum() > 0) else 2)
     ),
+    "arguments by name": lambda x: (
+        F.linear(input=x, weight=weights(8, 8), bias=weights(8)) + torch.flatten(input=x).view(x.shape)
+        + torch.add(input=x, other=1.0) + torch.sigmoid(input=x) * x + torch.mul(x, other=2)
+        + F.conv2d(input=x, weight=weights(4, 4, 3, 3), padding=1)
+        + torch.cat(tensors=[x, x * 2], dim=1)[:, 2:6] + torch.matmul(input=x, other=weights(8, 8))
+    ),
     "operators": lambda x: torch.ops.aten.relu(x) + torch.ops.aten.mul.Tensor(x, weights(8)),
 }  # fmt: skip
 

@@ -175,7 +175,8 @@ def _one_pass(
     dtype: torch.dtype,
 ) -> np.ndarray:
     images = len(x)
-    with torch.inference_mode(False), torch.enable_grad():
+    reduced = torch.autocast(x.device.type, enabled=False)  # the caller's, if any
+    with torch.inference_mode(False), torch.enable_grad(), reduced:
         pixels = x.detach().to(dtype).clone().requires_grad_(True)
         unit = torch.zeros(images, dtype=dtype, device=x.device, requires_grad=True)
         mode = Propagation(model, unit, rules, RULES, dtype)

@@ -70,13 +70,8 @@ def linear(mode: Propagation, func: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 def additive(mode: Propagation, func: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Linear in several terms; those that are constants absorb their share."""
-    terms = [a for a in (*args, *kwargs.values()) if _is_term(a)]
-    shape = _common_shape(*(t.shape for t in terms if isinstance(t, torch.Tensor)))
-    named = {
-        key: _as_signal(mode, value, shape) if key in ("input", "other", "self") else value
-        for key, value in kwargs.items()
-    }
-    return func(*(_as_signal(mode, a, shape) for a in args), **named)
+    shape = _common_shape(*(a.shape for a in args if isinstance(a, torch.Tensor)))
+    return func(*(_as_signal(mode, a, shape) for a in args), **kwargs)
 
 
 def joined(
@@ -110,8 +105,7 @@ def where(mode: Propagation, func: Any, /, condition: Tensor, *args: Any, **kw: 
 
 def extremes(mode: Propagation, func: Any, /, x: Tensor, *args: Any, **kwargs: Any) -> Any:
     """``max`` and ``min``: over an axis, the winner takes all; or of two tensors."""
-    other = args[0] if args else kwargs.get("other")
-    if isinstance(other, torch.Tensor):
+    if args and isinstance(args[0], torch.Tensor):
         return additive(mode, func, x, *args, **kwargs)
     return func(x, *args, **kwargs)
 

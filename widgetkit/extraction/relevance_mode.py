@@ -181,6 +181,7 @@ class Propagation(TorchFunctionMode):
             return func(*args, **kwargs)  # inside a custom autograd function: refused at its end
         if name.startswith("."):
             return self._property(func, name[1:], args)
+        args, kwargs = _positional(args, kwargs)
         signals = [t for t in _tensors((args, kwargs)) if self.is_signal(t)]
         args, kwargs = (
             _mapped(args, self._plain, bool(signals)),
@@ -191,7 +192,8 @@ class Propagation(TorchFunctionMode):
         if name.endswith("_as"):  # the second tensor lends its shape only
             signals = [t for t in signals if t is args[0]]
         gate = all(self.is_gate(t) for t in signals)
-        result = self._in_place(func, name, args, kwargs)
+        with torch.autocast(self.unit.device.type, enabled=False):
+            result = self._in_place(func, name, args, kwargs)
         for tensor in _tensors(result):
             if tensor.requires_grad and tensor not in self._notes:
                 self._notes[tensor] = Note(gate=gate)
@@ -297,6 +299,16 @@ def _name(func: Any) -> str:
     if module.split(".")[0] != "torch":
         return f"{module}::{name}"
     return _SAME.get(name, name)
+
+
+def _positional(args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """``input=``, ``tensors=`` and ``other=`` where rules expect them: first and second."""
+    for place, names in ((0, ("input", "self", "tensors")), (1, ("other",))):
+        for name in names:
+            if len(args) == place and name in kwargs:
+                args = (*args, kwargs[name])
+                kwargs = {key: value for key, value in kwargs.items() if key != name}
+    return args, kwargs
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
