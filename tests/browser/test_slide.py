@@ -584,6 +584,9 @@ def test_a_thousand_slides_stay_light(browser: Any, lab: Lab, thousand: Path, sh
         sp.view.until(
             "e => [...e.querySelectorAll('.wk-slide-thumb-name')].some(t => t.textContent === 'case 0401')"
         )
+        sp.view.until(
+            "e => ![...e.querySelectorAll('.wk-slide-thumb-name')].some(t => /^slide/.test(t.textContent))"
+        )
         sp.rest()
         asked = [frame for frame in sp.sockets.sent if b'"strip"' in frame]
         assert 0 < len(asked) <= 5 and sp.sockets.total < 300_000

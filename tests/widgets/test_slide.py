@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.slides import building
+from tests.tiles.conftest import texture, write_tiled_tiff
 from tests.widgets.transport import Wire
-from widgetkit import explain
-from widgetkit.errors import InvalidInput, UnknownName
+from widgetkit import explain, tiles
+from widgetkit.errors import InvalidInput, StoreMismatch, UnknownName
 from widgetkit.session import Session
 from widgetkit.store import ActivationStore
 from widgetkit.widgets import slide as module
@@ -472,10 +474,51 @@ def test_it_is_saved_with_a_caption_that_names_nobody(
     view = SlideView(session)
     session.set_map("cluster", target)
     say(view, {"kind": "box", "slide": 0, "box": [0, 0, 120, 120], "mode": "replace"})
-    path = view.save(tmp_path / "slide.svg", width_mm=120)
+    path = view.save(tmp_path / "slide.svg", width_mm=180)
     text = path.read_text(encoding="utf-8")
     for name in ("slide-0", "patient-0"):
         assert name not in text and name not in view.caption()
     assert "Slide 1 of 3: all of it" in view.caption()
     assert 'id="scale-bar"' in text and 'id="selection"' in text
     assert ("cluster 1" in text) if target is None else ("Cluster: cluster 2" in text)
+
+
+# -- files -----------------------------------------------------------------------------------
+@pytest.fixture
+def filed(tmp_path: Path) -> tuple[ActivationStore, Path]:
+    """A store cut from a slide of 512 x 384 px, and the slide's file."""
+    pytest.importorskip("openslide")
+    pixels = texture(np.random.default_rng(3), 384, 512, 3)
+    path = tmp_path / "case 7.tif"
+    write_tiled_tiff(path, pixels, tile=128)
+    source = tiles.from_slide(path, size=64, mpp=None, tissue=0.0)
+    return building.of_source(tmp_path / "s.wk", source), path
+
+
+def test_a_slide_is_read_from_its_file(filed: tuple[ActivationStore, Path]) -> None:
+    store, path = filed
+    view = SlideView(store, path)
+    assert view._picture["origin"] == "file"
+    assert (view._picture["width"], view._picture["height"]) == (512, 384)
+    assert view._picture["mpp"] is None
+    comm = Wire(view)
+    say(view, {"kind": "tiles", "slide": 0, "version": 0, "level": 0, "at": [[1, 1]]})
+    (_, (data,)), = comm.custom()  # fmt: skip
+    seen = np.asarray(Image.open(io.BytesIO(data)), dtype=float)
+    truth = view.session.pictures["case 7"].read(0, 1, 1)
+    assert seen.shape == truth.shape and np.abs(seen - truth).mean() < 12
+
+
+def test_a_slide_that_was_changed_is_refused_by_name(filed: tuple[ActivationStore, Path]) -> None:
+    store, path = filed
+    write_tiled_tiff(path, np.full((300, 512, 3), 200, np.uint8), tile=128)
+    with pytest.raises(StoreMismatch, match="case 7"):
+        SlideView(store, path)
+
+
+def test_files_opened_later_are_shown(filed: tuple[ActivationStore, Path]) -> None:
+    store, path = filed
+    view = SlideView(store)
+    assert view._picture["origin"] == "tiles" and "file is not there" in view._picture["note"]
+    view.session.open_slides(path.parent)
+    assert view._picture["origin"] == "file" and view._picture["version"] == 1

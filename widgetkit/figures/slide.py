@@ -28,6 +28,8 @@ PICTURE_PX, RASTER_PX = 2048, 1024
 WIDE = 1.9
 #: Room for the names of clusters beside the map, millimetres, and how many are named.
 LEGEND_MM, NAMED_MOST = 34.0, 24
+#: A colour bar is not longer than this: it would say no more.
+BAR_MOST_MM = 60.0
 #: Height of a line of the legend, as a multiple of its type.
 LINES = 1.55
 #: Lines of its title, which says what the opacity means.
@@ -52,6 +54,31 @@ class _Part:
     def ratio(self) -> float:
         x0, y0, x1, y1 = self.view
         return (x1 - x0) / (y1 - y0)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where the panels lie: the page with its height, the size of a panel in millimetres."""
+
+    spec: FigureSpec
+    size: tuple[float, float]
+    stacked: bool
+
+    @classmethod
+    def of(
+        cls, spec: FigureSpec, ratio: float, panels: int, beside: float, least: float = 0.0
+    ) -> _Plan:
+        """For panels of ``ratio`` (width by height), with ``beside`` mm free on the right and a
+        page at least as high as ``least`` mm."""
+        stacked = ratio > WIDE and panels > 1
+        across, down = (1, panels) if stacked else (panels, 1)
+        room = spec.width_mm - 2 * EDGE_MM - beside
+        wide = max(1.0, (room - (across - 1) * GAP_MM) / across)
+        high = down * (wide / ratio) + (down - 1) * GAP_MM
+        page = spec.with_height(max(high, least) + 2 * EDGE_MM)
+        deep = ((page.height_mm or 0.0) - 2 * EDGE_MM - (down - 1) * GAP_MM) / down
+        wide = min(wide, max(1.0, deep) * ratio)
+        return cls(page, (wide, wide / ratio), stacked)
 
 
 def slide(
@@ -92,21 +119,23 @@ def slide(
     spec = spec or FigureSpec()
     part = _part(session, slide, view)
     result = None if opacity <= 0 else _map(session, part)
-    beside = 0.0
-    if result is not None:
-        beside = _bar_room(spec) if result.winner is None else BAR_GAP_MM + LEGEND_MM
-    room = spec.width_mm - 2 * EDGE_MM - beside
     panels = 1 if result is None else 2
-    stacked = part.ratio > WIDE and panels == 2
-    across, down = (1, panels) if stacked else (panels, 1)
-    wide = (room - (across - 1) * GAP_MM) / across
-    names = _named(session) if result is not None and result.winner is not None else []
-    line = LINES * spec.font_pt * PT_MM
-    panels_mm = down * (wide / part.ratio) + (down - 1) * GAP_MM
-    spec = spec.with_height(max(panels_mm, line * (len(names) + TITLE)) + 2 * EDGE_MM)
-    deep = ((spec.height_mm or 0.0) - 2 * EDGE_MM - (down - 1) * GAP_MM) / down
-    wide = min(wide, deep * part.ratio)
-    size = (wide, wide / part.ratio)
+    line = spec.font_pt * PT_MM
+    names: list[int] = []
+    label = ""
+    if result is None:
+        plan = _Plan.of(spec, part.ratio, panels, 0.0)
+    elif result.winner is None:
+        plan = _Plan.of(spec, part.ratio, panels, _bar_room(spec))
+        label = _label(result, min(plan.size[1], BAR_MOST_MM), line)
+        # each further line of the title needs its room
+        beside = _bar_room(spec) + 1.3 * label.count("\n") * line
+        plan = _Plan.of(spec, part.ratio, panels, beside)
+    else:
+        names = _named(session)
+        least = LINES * line * (len(names) + TITLE)
+        plan = _Plan.of(spec, part.ratio, panels, BAR_GAP_MM + LEGEND_MM, least)
+    spec, size, stacked = plan.spec, plan.size, plan.stacked
 
     def draw(page: Figure) -> None:
         area = _area(page, spec)
@@ -124,9 +153,9 @@ def slide(
         _lay(axes, session, result, part, opacity, threshold, palette, diverging)
         left += size[0] + BAR_GAP_MM
         if result.winner is None:
-            _bar(area, spec, (left, top), size[1], result, diverging if result.signed else palette)
+            _bar(area, (left, top), size[1], result, diverging if result.signed else palette, label)
         else:
-            fit = int((area.height_mm - 2 * EDGE_MM) / line) - TITLE
+            fit = int((area.height_mm - 2 * EDGE_MM) / (LINES * line)) - TITLE
             _legend(area, spec, left, session, result, names[: max(1, fit)])
 
     return _page(spec, draw, placed=True)
@@ -283,13 +312,15 @@ def _lay(
     frame(axes)
 
 
+def _label(result: SlideMap, length_mm: float, line_mm: float) -> str:
+    """What the colour bar is of: title and units, each on lines of its own."""
+    # a little shorter than the bar, which more lines make shorter
+    lines = [_wrapped(words, 0.9 * length_mm, line_mm) for words in (result.title, result.units)]
+    return "\n".join(filter(None, lines))
+
+
 def _bar(
-    area: Area,
-    spec: FigureSpec,
-    at: tuple[float, float],
-    high: float,
-    result: SlideMap,
-    palette: str,
+    area: Area, at: tuple[float, float], high: float, result: SlideMap, palette: str, label: str
 ) -> None:
     """The colour bar of one map."""
     from matplotlib.cm import ScalarMappable
@@ -297,14 +328,8 @@ def _bar(
 
     low, up = float(result.vmin), float(result.vmax)
     norm = Normalize(low, up if up > low else low + 1.0, clip=True)
-    high = min(high, 60.0)  # a longer bar says no more
-    axes = area.axes(*at, BAR_MM, high)
-    title = f"{result.title} ({result.units})" if result.units else result.title
-    bar = area.page.colorbar(
-        ScalarMappable(norm, palette),
-        cax=axes,
-        label=_wrapped(title, high, spec.font_pt * PT_MM),
-    )
+    axes = area.axes(*at, BAR_MM, min(high, BAR_MOST_MM))
+    bar = area.page.colorbar(ScalarMappable(norm, palette), cax=axes, label=label)
     bar.outline.set_visible(False)
 
 

@@ -30,7 +30,7 @@ export class ColourBar {
     this.element.hidden = raster === null;
     if (!raster) return;
     const { low, high, signed, winner } = raster;
-    const unit = units ? ` (${units})` : "";
+    const unit = units ? `, ${units}` : "";
     this.title.textContent = title + unit;
     this.strip.style.background = winner ? WEIGHT : gradient(palette);
     const texts = [low, (low + high) / 2, high].map(short);
