@@ -68,11 +68,12 @@ class Completeness:
 
     def __str__(self) -> str:
         found = self.table.set_index("variant")
+        score = f", completeness {self.score:.3f}" if np.isfinite(self.score) else ""
         return (
             f"{self.tiles} tiles: {found.agreement['reconstruction']:.1%} keep their class when the network "
             f"sees W H ({found.agreement['mean activation']:.1%} with the mean activation, "
             f"{found.agreement['shuffled factors']:.1%} with shuffled factors); R² of the logits "
-            f"{found.logit_r2['reconstruction']:.3f}, completeness {self.score:.3f}."
+            f"{found.logit_r2['reconstruction']:.3f}{score}."
         )
 
 

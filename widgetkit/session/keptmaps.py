@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from widgetkit import explain
 from widgetkit.errors import NeedsModel
+from widgetkit.factors import kept_maps
 
 if TYPE_CHECKING:
     from widgetkit.explain import MapMethod, Model
@@ -33,8 +34,6 @@ def classes(
     store: ActivationStore, method: MapMethod | type[MapMethod], layer: str
 ) -> tuple[int, ...]:
     """Classes that maps of the method are kept of; empty for methods that take no class."""
-    from widgetkit.factors import kept_maps
-
     if explain.ClassTarget not in method.targets or layer not in store.layers:
         return ()
     return kept_maps.kept_classes(store, method.name, layer=layer)
@@ -59,8 +58,6 @@ def read(
     NeedsModel
         None is kept of these tiles and classes; the message says what there is.
     """
-    from widgetkit.factors import kept_maps
-
     values = np.zeros((len(rows), *store.layers[layer].grid), dtype=np.float32)
     ready = np.zeros(len(rows), dtype=bool)
     tiles = 0

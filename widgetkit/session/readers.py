@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+# Here and not in the functions: a job's thread and the kernel's that import parts of one package at
+# the same time may each meet half-made modules.
+from widgetkit import analysis
+from widgetkit import factors as factors_of
+from widgetkit.analysis import KChoice
 from widgetkit.errors import InvalidInput, NeedsModel, UnknownLayer, near
+from widgetkit.factors import groups
+from widgetkit.factors.kept_tables import keep_table, kept_table
+from widgetkit.factors.means import groups_of
 from widgetkit.session.notes import note_of
 from widgetkit.session.read import Read
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from widgetkit.analysis import KChoice
     from widgetkit.explain import Model
     from widgetkit.factors import Factors
     from widgetkit.session.jobs import Job
@@ -48,11 +55,8 @@ Compute = Callable[["Asked"], "pd.DataFrame"]
 
 # -- from the weights alone --------------------------------------------------------------
 def slides(asked: Asked, factors: Factors, by: str) -> Read:
-    from widgetkit.factors import slide_share
-    from widgetkit.factors.groups import groups_of
-
-    table = slide_share(factors, by)
-    column = groups_of(asked.store, by).column
+    table = factors_of.slide_share(factors, by)
+    column = groups.groups_of(asked.store, by).column
     table.attrs["by"] = column
     said = (
         f"Share of the variance of a factor's mean weight in a tile that lies between values of "
@@ -66,19 +70,16 @@ def slides(asked: Asked, factors: Factors, by: str) -> Read:
 
 
 def shares(asked: Asked, factors: Factors, column: str) -> Read:
-    from widgetkit import analysis
-    from widgetkit.factors.means import groups_of
-
     rows = np.arange(len(asked.store))
     values, _ = groups_of(asked.store, rows, column)
-    groups, what = groups_of(asked.store, rows, None)
+    slides_of, what = groups_of(asked.store, rows, None)
     there = asked.store.tiles[column].notna().to_numpy()
     if not there.any():
         raise InvalidInput(f"Column {column!r} of the tiles is empty.")
     table = analysis.shares(
         factors.pooled.share[there],
         values[there],
-        groups=None if what == column else groups[there],
+        groups=None if what == column else slides_of[there],
     )
     table.attrs["by"] = column  # figures number what may name a person
     said = [f"Mean share of a tile's positions that a factor wins, by {column}."]
@@ -89,9 +90,7 @@ def shares(asked: Asked, factors: Factors, column: str) -> Read:
 
 
 def prediction(asked: Asked, factors: Factors, column: str, by: str | None) -> Read:
-    from widgetkit.factors import predict_classes
-
-    found = predict_classes(
+    found = factors_of.predict_classes(
         asked.store,
         factors,
         label=column,
@@ -112,13 +111,11 @@ def prediction(asked: Asked, factors: Factors, column: str, by: str | None) -> R
 
 def layers(asked: Asked, factors: Factors, other: Factors | str) -> Read:
     """Factors of ``other``: a layer of the same store, factorised alike, or factors of any store."""
-    from widgetkit.factors import factorise, match_factors
-
     store = asked.store
     if isinstance(other, str):
         info = store.layers[other]
         columns = {"slide", "source"} & set(store.tiles.columns)
-        other = factorise(
+        other = factors_of.factorise(
             store,
             other,
             min(factors.k, info.channels),
@@ -128,7 +125,9 @@ def layers(asked: Asked, factors: Factors, other: Factors | str) -> Read:
             progress=asked.job.progress,
             cancel=asked.cancelled,
         )
-    table = match_factors(factors, other, by="tiles").rename(columns={"a": "factor", "b": "other"})
+    table = factors_of.match_factors(factors, other, by="tiles").rename(
+        columns={"a": "factor", "b": "other"}
+    )
     named = f"layer {other.layer}"
     if other.store_id != store.id:
         named += " of another store"
@@ -150,9 +149,7 @@ def correlations(
     n: int | None,
     by: str | None,
 ) -> Read:
-    from widgetkit.factors import map_correlations
-
-    table = map_correlations(
+    table = factors_of.map_correlations(
         asked.store,
         factors,
         target_class=target,
@@ -175,10 +172,8 @@ def correlations(
 def importance(
     asked: Asked, factors: Factors, target: int, n: int | None, sobol: bool, by: str | None
 ) -> Read:
-    from widgetkit.factors import concept_importance
-
     def compute(asked: Asked) -> pd.DataFrame:
-        return concept_importance(
+        return factors_of.concept_importance(
             _network(asked, "Importance"),
             asked.store,
             factors,
@@ -205,10 +200,8 @@ def importance(
 def completeness(
     asked: Asked, factors: Factors, label: str | None, n: int | None, by: str | None
 ) -> Read:
-    from widgetkit.factors import completeness as measure
-
     def compute(asked: Asked) -> pd.DataFrame:
-        found = measure(
+        found = factors_of.completeness(
             _network(asked, "Completeness"),
             asked.store,
             factors,
@@ -238,9 +231,6 @@ def completeness(
 
 # -- of the layer, whatever its factors ----------------------------------------------------
 def choice(asked: Asked, layer: str, ks: Sequence[int] | None, seeds: int) -> Read:
-    from widgetkit.analysis import KChoice
-    from widgetkit.factors.kept_tables import keep_table, kept_table
-
     params = {
         "ks": None if ks is None else [int(k) for k in ks],
         "seeds": int(seeds),
@@ -286,19 +276,16 @@ def label_for_choice(store: ActivationStore) -> str | None:
 def _choose(
     asked: Asked, layer: str, ks: Sequence[int] | None, seeds: int, label: str | None
 ) -> KChoice:
-    from widgetkit import analysis
-    from widgetkit.factors.means import groups_of
-
     store = asked.store
     rows, _cells, values = store.sample_positions(layer, CHOICE_POSITIONS, asked.seed)
-    groups, _ = groups_of(store, rows, None)
+    slides_of, _ = groups_of(store, rows, None)
     y = None
-    if label is not None and len(np.unique(groups.astype(str))) > 2:
+    if label is not None and len(np.unique(slides_of.astype(str))) > 2:
         y = store.tiles[label].to_numpy()[rows]
     return analysis.choose_k(
         values,
         _within_rank(values) if ks is None else ks,
-        groups=groups,
+        groups=slides_of,
         seeds=seeds,
         y=y,
         tile=rows,
@@ -368,8 +355,6 @@ def _kept_or(
     asked: Asked, factors: Factors, what: str, params: Mapping[str, Any], compute: Compute
 ) -> tuple[pd.DataFrame, str]:
     """The table, kept or computed, and a sentence where it was kept under other settings."""
-    from widgetkit.factors.kept_tables import keep_table, kept_table
-
     found = kept_table(asked.store, factors, what, params=params)
     if found is not None:
         return found, ""

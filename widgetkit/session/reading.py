@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from widgetkit.errors import InvalidInput, NeedsActivations
+from widgetkit.factors.linking import target_index
 from widgetkit.session import readers, weighing
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.jobs import Job
@@ -225,8 +226,6 @@ class Reading(OnSlide):
 
     def _target(self, target: int | str | None) -> int:
         """The class asked for; by default the last one, with two classes the positive one."""
-        from widgetkit.factors.linking import target_index
-
         if target is not None:
             return target_index(self.store, target)
         names, outputs = self.store.class_names, self.store.outputs

@@ -10,8 +10,8 @@ import numpy as np
 from widgetkit.errors import InvalidInput
 from widgetkit.palette import colour
 from widgetkit.session.reading import KINDS, TITLES
-from widgetkit.widgets import charts, factor_charts
-from widgetkit.widgets.controls import button, choice, escape, mode_menu
+from widgetkit.widgets import charts, factor_charts, factor_tables
+from widgetkit.widgets.controls import alert_style, button, choice, escape, mode_menu
 from widgetkit.widgets.panel import Panel, close_whole
 
 if TYPE_CHECKING:
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 
 #: A column with more values than this is no class.
 CLASSES_MOST = 30
-#: Rows of the table that the panel shows; all are in ``session.readings``.
-ROWS_MOST = 200
+#: Classes that are listed, as in the map viewer: ImageNet's 1000 names are 30 kB.
+TARGETS_MOST = 40
+#: Columns that say where a tile is from, in the order they are offered.
+ORIGINS = ("slide", "source", "patient")
+#: Questions that are asked of a column, of a class, of groups, of another layer; bars to click.
+_OF_COLUMN = ("shares", "prediction")
+_OF_CLASS = ("correlations", "importance")
+_BY_GROUP = ("slides", "prediction", "correlations", "importance", "completeness")
+_CLICKS = ("slides", "shares", "prediction", "importance", "layers")
 
 
 class FactorPanel(Panel):
@@ -29,7 +36,8 @@ class FactorPanel(Panel):
     Slides: whether a factor follows the slide rather than the tissue. Shares: which factors fill
     which class. Prediction: the class told from factors alone, beside the network. Correlations: with
     Grad-CAM, occlusion and relevance maps. Importance and completeness: the network's answer without
-    a factor, and with the factors alone. Number of factors: measures and a recommendation.
+    a factor, and with the factors alone. Number of factors: measures and a recommendation. Layers:
+    which factor of another layer is which of these.
 
     Answers are computed in the background and kept in the store; a click on a bar selects the
     factor's cluster.
@@ -44,49 +52,65 @@ class FactorPanel(Panel):
 
     def __init__(self, source: SessionLike) -> None:
         super().__init__(source)
-        act = self.guard
+        act, store = self.guard, self.session.store
+        self._shown: tuple[Any, ...] | None = None
+        layers = [name for name, info in store.layers.items() if info.has_maps]
         self._kind = choice(
-            "Question", [(TITLES[kind], kind) for kind in KINDS], "slides", width="330px"
+            "Question",
+            [(TITLES[kind], kind) for kind in KINDS if kind != "layers" or len(layers) > 1],
+            "slides",
+            width="330px",
         )
-        columns = _class_columns(self.session.store.tiles)
-        self._column = choice("Column", columns or [("none", "")], None, width="200px")
-        self._column.value = "label" if "label" in dict.fromkeys(v for _, v in columns) else (
-            columns[0][1] if columns else ""
-        )  # fmt: skip
-        names = self.session.store.class_names
-        outputs = self.session.store.outputs
-        count = len(names) if names else (0 if outputs is None else outputs.shape[1])
-        self._target = choice(
-            "Class",
-            [("usual", -1), *((str(names[i] if names else f"class {i}"), i) for i in range(count))],
-            -1,
-            width="220px",
+        columns = _columns(store.tiles)
+        labels = [name for name in columns if name not in ORIGINS] or columns
+        self._column = choice(
+            "Class in",
+            [(name, name) for name in labels] or [("no column", "")],
+            "label" if "label" in labels else (labels[0] if labels else ""),
+            tip="Column of the tiles that holds their class",
+            width="190px",
         )
+        origins = [name for name in ORIGINS if name in store.tiles.columns]
+        if "slide" in origins:
+            origins.remove("source")
+        others = [name for name in columns if name not in (*ORIGINS, "label")]
+        self._by = choice(
+            "By",
+            [("usual", ""), *((name, name) for name in (*origins, *others))],
+            "",
+            tip="Column whose groups (slides, patients) are compared, held apart or drawn whole",
+            width="150px",
+        )
+        self._target = choice("Class", _targets(store), -1, width="220px")
+        self._other = choice("With", [("", "")], "", tip="The other layer", width="220px")
         self._mode = mode_menu()
-        self._ask = button("Read", "Answer the question in the background", act(self._read))
+        self._ask = button(
+            "Read", "Answer the question in the background", act(self._read), style="primary"
+        )
         self._take = button(
             "Use recommended", "Cluster by the recommended number of factors", act(self._use)
         )
         self._said = widgets.HTML()
-        self._table = widgets.HTML(layout=widgets.Layout(max_height="260px", overflow="auto"))
+        self._table = widgets.HTML(layout=widgets.Layout(max_height="280px", overflow="auto"))
         self._chart = widgets.VBox()
         self.children = [
             widgets.HBox(
-                [self._kind, self._column, self._target, self._ask, self._take, self._mode],
+                [self._kind, self._column, self._target, self._other, self._by, self._ask,
+                 self._take, self._mode],
                 layout=widgets.Layout(flex_flow="row wrap"),
             ),
+            self._said,
             self._chart,
             charts.Fit(),
-            self._said,
             self._table,
             self.jobs_strip,
             self.error_strip,
-        ]
+        ]  # fmt: skip
         self._kind.observe(lambda _: self._show(), "value")
-        self.listen("reading", self._arrived)
-        self.listen("clustering", self._show)
-        self.listen("layer", self._show)
-        self._show()
+        for event in ("reading", "clustering"):
+            self.listen(event, self._show)
+        self.listen("layer", self._layer_changed)
+        self._layer_changed()
 
     # -- what is asked ---------------------------------------------------------------------
     @property
@@ -96,24 +120,26 @@ class FactorPanel(Panel):
 
     @kind.setter
     def kind(self, kind: str) -> None:
-        if kind not in KINDS:
-            raise InvalidInput(f"There is no question {kind!r}; there are {', '.join(KINDS)}.")
+        known = [value for _, value in self._kind.options]
+        if kind not in known:
+            raise InvalidInput(f"There is no question {kind!r}; there are {', '.join(known)}.")
         self._kind.value = kind
 
     def read(self, kind: str | None = None) -> None:
         """Ask a question (by default the one shown) with what the menus say."""
         if kind is not None:
             self.kind = kind
-        session, column = self.session, self._column.value or None
+        session, column, by = self.session, self._column.value or None, self._by.value or None
         target = None if self._target.value == -1 else int(self._target.value)
         {
-            "slides": lambda: session.read_slides(),
+            "slides": lambda: session.read_slides(by or "slide"),
             "shares": lambda: session.read_shares(column),
-            "prediction": lambda: session.read_prediction(column),
-            "correlations": lambda: session.read_correlations(target),
-            "importance": lambda: session.read_importance(target),
-            "completeness": lambda: session.read_completeness(),
+            "prediction": lambda: session.read_prediction(column, by=by),
+            "correlations": lambda: session.read_correlations(target, by=by),
+            "importance": lambda: session.read_importance(target, by=by),
+            "completeness": lambda: session.read_completeness(by=by),
             "choice": lambda: session.read_choice(),
+            "layers": lambda: session.read_layers(self._other.value or None),
         }[self.kind]()
 
     def _read(self) -> None:
@@ -140,20 +166,29 @@ class FactorPanel(Panel):
         self.session.select_cluster(factor, mode=self._mode.value)
 
     # -- what is seen ----------------------------------------------------------------------
-    def _arrived(self) -> None:
-        found = self.session.readings
-        if self.kind not in found and len(found):
-            return
+    def _layer_changed(self) -> None:
+        store, layer = self.session.store, self.session.layer
+        others = [name for name, info in store.layers.items() if info.has_maps and name != layer]
+        self._other.options = [(name, name) for name in others] or [("no other layer", "")]
         self._show()
 
     def _show(self) -> None:
         kind = self.kind
-        self._column.layout.display = "" if kind in ("shares", "prediction") else "none"
-        self._target.layout.display = "" if kind in ("correlations", "importance") else "none"
         found = self.session.readings.get(kind)
-        self._take.layout.display = "" if kind == "choice" and found is not None else "none"
-        clicks = kind in ("slides", "shares", "prediction", "importance")
-        self._mode.layout.display = "" if clicks and found is not None else "none"
+        for menu, shown in (
+            (self._column, kind in _OF_COLUMN),
+            (self._target, kind in _OF_CLASS),
+            (self._other, kind == "layers"),
+            (self._by, kind in _BY_GROUP),
+            (self._take, kind == "choice" and found is not None),
+            (self._mode, kind in _CLICKS and found is not None),
+        ):
+            menu.layout.display = "" if shown else "none"
+        look = self._look()
+        now = (kind, found, tuple(look.names), tuple(look.colours))
+        if now == self._shown:
+            return  # a chart made anew would lose its zoom for nothing
+        self._shown = now
         for old in self._chart.children:
             close_whole(old)
         if found is None:
@@ -161,13 +196,15 @@ class FactorPanel(Panel):
             self._said.value = f"<i>{escape(_EXPLAIN[kind])} Press Read.</i>"
             self._table.value = ""
             return
-        figure = factor_charts.chart(found, self._look())
+        figure = factor_charts.chart(found, look)
         for trace in figure.data:
-            if clicks and trace.customdata is not None:
+            if kind in _CLICKS and trace.type == "bar":
                 trace.on_click(lambda trace, points, _: self._clicked(points, trace))
+        self._said.value = _words(found.warned(look.names), found.sentences)
         self._chart.children = (figure,)
-        self._said.value = "".join(f"<div>{escape(said)}</div>" for said in found.sentences[:12])
-        self._table.value = _html(self._named())
+        self._table.value = "".join(
+            map(factor_tables.html, factor_tables.tables(found, look.names))
+        )
 
     def _look(self) -> factor_charts.Look:
         names, clustering = self.session.factor_names(), self.session.clustering
@@ -175,35 +212,33 @@ class FactorPanel(Panel):
         hues = clustering.colors if clustering is not None and own else range(len(names))
         return factor_charts.Look(names, [colour(c) for c in hues])
 
-    def _named(self) -> Any:
-        """The table as it is shown: names for numbers of factors."""
-        table = self.session.readings[self.kind].table
-        names = self.session.factor_names()
-        shown = table.drop(columns=[c for c in ("note", "warning") if c in table.columns])
-        if "factor" in shown.columns:
-            shown = shown.assign(
-                factor=[names[factor_charts.index_of(value)] for value in shown["factor"]]
-            )
-        return shown
-
     # -- what is said ----------------------------------------------------------------------
     def describe(self) -> str:
-        """The question, what was found in sentences, and the table with two decimals."""
+        """The question, what was found in sentences, and the first rows of the table."""
         found = self.session.readings.get(self.kind)
         if found is None:
             return f"Factor panel: {TITLES[self.kind]}, not read yet."
-        lines = [f"Factor panel: {found.title}.", *(f"  {said}" for said in found.sentences)]
-        shown = self._named()
-        for row in shown.head(24).to_dict("records"):
-            lines.append("  " + ", ".join(f"{k} {_plain(v)}" for k, v in row.items() if _plain(v)))
-        return "\n".join(lines)
+        names = self.session.factor_names()
+        said = [
+            f"Factor panel: {found.title}.",
+            *(f"Note: {text}" for text in found.warned(names)),
+            *found.sentences,
+            *(
+                line
+                for table in factor_tables.tables(found, names)
+                for line in factor_tables.lines(table)
+            ),
+        ]
+        return "\n  ".join(said)
 
     def _figure_options(self) -> dict[str, Any]:
         return {"kind": self.kind}
 
     def _caption_options(self) -> dict[str, Any]:
         found = self.session.readings.get(self.kind)
-        return {"extra": () if found is None else (f"{found.title}.", *found.sentences[:4])}
+        if found is None:
+            return {}
+        return {"extra": (f"{found.title}.", *found.warnings, *found.sentences[:4])}
 
 
 _EXPLAIN = {
@@ -214,38 +249,36 @@ _EXPLAIN = {
     "importance": "How far does the network's score fall when a factor is taken away?",
     "completeness": "Does the network still answer the same from the factors alone?",
     "choice": "How many factors are enough, and come back from other starts and other slides?",
+    "layers": "Which factor of another layer is which of these?",
 }
 
 
-def _class_columns(table: Any) -> list[tuple[str, str]]:
-    """Columns with a few values each, which may be classes."""
+def _columns(table: Any) -> list[str]:
+    """Columns with a few values each, which may be classes or groups."""
     return [
-        (str(name), str(name))
+        str(name)
         for name in table.columns
         if name not in ("id", "level", "size") and 2 <= table[name].nunique() <= CLASSES_MOST
     ]
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.2f}" if np.isfinite(value) else ""
-    return str(value)
+def _targets(store: Any) -> list[tuple[str, int]]:
+    """Classes of the network; of very many, those it says most often."""
+    names, outputs = store.class_names, store.outputs
+    count = len(names) if names else (0 if outputs is None else outputs.shape[1])
+    listed = list(range(min(count, TARGETS_MOST)))
+    if count > TARGETS_MOST and outputs is not None:
+        often = np.bincount(np.asarray(outputs).argmax(axis=1), minlength=count)
+        listed = [int(i) for i in np.argsort(-often, kind="stable")[:TARGETS_MOST] if often[i]]
+    return [("usual", -1), *((str(names[i]) if names else f"class {i}", i) for i in listed)]
 
 
-def _html(table: Any) -> str:
-    head = "".join(f"<th style='text-align:right'>{escape(c)}</th>" for c in table.columns)
-    rows = []
-    for record in table.head(ROWS_MOST).itertuples(index=False):
-        cells = (
-            f"{v:.3g}"
-            if isinstance(v, float) and np.isfinite(v)
-            else ("" if isinstance(v, float) else v)
-            for v in record
-        )
-        rows.append("".join(f"<td style='text-align:right'>{escape(v)}</td>" for v in cells))
-    body = "".join(f"<tr>{row}</tr>" for row in rows)
-    more = f"<div>first {ROWS_MOST} of {len(table):,} rows</div>" if len(table) > ROWS_MOST else ""
-    return (
-        "<table style='border-spacing:10px 1px;font-size:12px'>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+def _words(warnings: Any, sentences: Any) -> str:
+    """Warnings as notices and sentences as lines, escaped."""
+    notices = "".join(
+        f'<div role="alert" class="wk-warning wk-yellow" style="{alert_style("yellow")};'
+        f'font-weight:600;margin-bottom:2px">Note: {escape(text)}</div>'
+        for text in warnings
     )
+    said = "".join(f"<div>{escape(text)}</div>" for text in sentences)
+    return f'<div style="line-height:1.5;white-space:normal">{notices}{said}</div>'
