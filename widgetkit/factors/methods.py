@@ -155,6 +155,8 @@ class Pca:
     limited_by_rank: ClassVar[bool] = True
 
     def fit(self, X: Array, k: int, seed: int, cancel: Cancel | None = None) -> Fit:
+        if len(X) < 2:
+            raise TooFew("One position has no principal axes: there is nothing it differs from.")
         from sklearn.decomposition import PCA
 
         model = PCA(k, random_state=seed).fit(X)
