@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.slides import building
+from tests.stores import make_store
 from tests.tiles.conftest import texture, write_tiled_tiff
 from tests.widgets.transport import Wire
 from widgetkit import explain, tiles
@@ -453,6 +455,42 @@ def test_volumes_and_vectors_say_why(volume_session: Session, features_session: 
     view = SlideView(features_session)
     assert "one vector a tile" in view._map_info["reason"]
     assert view._map_info["whole"] and view._map == b""
+
+
+def test_tiles_without_a_place_say_why(tmp_path: Path) -> None:
+    store = building.boxed(tmp_path / "nowhere.wk", [("a", float("nan"), 0.0)] * 40)
+    view = SlideView(store)
+    assert view.slide is None and view._empty == view.session.placement.note
+    assert "cannot be placed" in view.describe()
+    with pytest.raises(InvalidInput, match="cannot be placed"):
+        view.look_at(0)
+
+
+def test_an_assignment_that_was_cancelled_can_be_asked_for_again(tmp_path: Path) -> None:
+    """As in a notebook: jobs run beside the cell, their results come through the loop."""
+    store = make_store(tmp_path / "loop.wk", n=60)
+
+    async def cell() -> SlideView:
+        session = Session(store)
+        session.wait()
+        view = SlideView(session)
+        assert view.job["key"] == "factors"
+        assert view._map_info["reason"].startswith("Assigning every position")
+        say(view, {"kind": "cancel", "key": "factors"})
+        assert "cancelled" in view._map_info["reason"] and view._map_info["compute"]
+        say(view, {"kind": "compute"})
+        session.wait()
+        return view
+
+    view = asyncio.run(cell())
+    assert view._map and view._map_info["reason"] == "" and view.job == {}
+
+
+def test_a_camera_that_makes_no_sense_is_no_part(session: Session) -> None:
+    view = SlideView(session)
+    for camera in (["a"] * 6, [0.0, 1.0], [0.0, float("nan"), 1.0, 1.0, 5.0, 5.0]):
+        view.set_state({"_camera": camera})
+        assert view._figure_options()["view"] is None
 
 
 def test_a_store_or_its_path_will_do(store: ActivationStore) -> None:

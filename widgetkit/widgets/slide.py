@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,8 @@ class SlideView(View):
         self._on("job", self._job_ended)
         self._on("focus", self._focus_changed)
         self._on("history", lambda _: self._show_history())
+        if active := self.session.jobs.active:
+            self._session_job(active[-1])  # the one that the first map needs began before
 
     def _begin(self, paths: Paths | None, slide: str | int | None) -> None:
         """Find the slides, and the one to begin with."""
@@ -714,7 +717,10 @@ def _camera_box(
     camera: list[float], slide: int, extent: tuple[int, int]
 ) -> tuple[float, float, float, float] | None:
     """What the browser shows, level-0 px, within the slide; None for all of it."""
-    if len(camera) != 6 or int(camera[0]) != slide:
+    # the browser wrote it
+    if len(camera) != 6 or not all(isinstance(v, int | float) and math.isfinite(v) for v in camera):
+        return None
+    if camera[0] != slide:
         return None
     x, y, scale, width, height = camera[1:]
     wide, high = (width / scale / 2, height / scale / 2) if scale > 0 else (width / 2, height / 2)
