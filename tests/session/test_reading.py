@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from tests.readable import NOTE, Net, extract_store, read_all, session_of
 from tests.stores import make_store
 from widgetkit import factors
 from widgetkit.errors import InvalidInput, NeedsActivations, NeedsModel, UnknownLayer, UnknownName
+from widgetkit.session import weighing
 from widgetkit.session.reading import KINDS, TITLES
 from widgetkit.store import ActivationStore
 
@@ -253,6 +255,17 @@ def test_clusters_of_no_prototypes_have_no_readings(tmp_path: Path) -> None:
     session.cluster("hdbscan")
     session.wait()
     assert dict(session.readings) == {} or session.readings.keys() == set()
+
+
+def test_several_questions_at_once_make_the_factors_once(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.wk", n=64)
+    session = session_of(store, k=3)
+    clustering = session.clustering
+    assert clustering is not None
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda _: weighing.make_factors(store, clustering), range(6)))
+    assert len({found.name for found in made}) == 1 and len(factors.names(store)) == 1
+    np.testing.assert_array_equal(made[0].weights(), made[-1].weights())
 
 
 def test_volumes_are_read_too(tmp_path: Path) -> None:

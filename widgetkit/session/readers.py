@@ -60,7 +60,7 @@ def slides(asked: Asked, factors: Factors, by: str) -> Read:
     table.attrs["by"] = column
     said = (
         f"Share of the variance of a factor's mean weight in a tile that lies between values of "
-        f"{column}, less what chance gives. One {column} may hold a tissue that others lack: a large "
+        f"{column!r}, less what chance gives. One of them may hold a tissue that others lack: a large "
         "share does not say that it is stain or scanner, but that these data cannot tell."
     )
     notes = tuple(dict.fromkeys(filter(None, map(str, table.get("note", ())))))
@@ -100,8 +100,8 @@ def prediction(asked: Asked, factors: Factors, column: str, by: str | None) -> R
         cancel=asked.cancelled,
     )
     said = (
-        f"{column} from the mean and largest weight of each factor in a tile, by logistic "
-        f"regression tested on unseen values of {found.by}.",
+        f"Column {column!r} told from the mean and largest weight of each factor in a tile, by "
+        f"logistic regression tested on unseen values of {found.by!r}.",
         found.note,
     )
     return Read(

@@ -7,7 +7,11 @@ from the same weights (:meth:`Clustering.fold`), so an edit assigns nothing agai
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,6 +30,9 @@ Float = npt.NDArray[np.float32]
 #: Kind of derived result: for each position the nearest of some centres.
 NEAREST = "nearest"
 _BATCH_BYTES = 32 * 2**20
+#: Held while the factors of a store are made, by its path.
+_MAKING: dict[Path, threading.Lock] = {}
+_LOCK = threading.Lock()
 
 
 class PositionWeights(Protocol):
@@ -216,16 +223,37 @@ def make_factors(store: ActivationStore, clustering: Clustering, job: Job | None
             f"The clusters were made by {clustering.method}, which has no factors. Cluster by "
             "factorisation: session.cluster('nmf'), or session.use_factors(...)."
         )
-    return factors.assign(
-        store,
-        fitted,
-        layer=clustering.layer,
-        group="slide" if {"slide", "source"} & set(store.tiles.columns) else None,
-        offset=_offset(clustering),
-        seed=clustering.seed,
-        progress=None if job is None else job.progress,
-        cancel=None if job is None else lambda: job.cancelled,
-    )
+    with _alone(store, job):
+        kept = find_factors(store, clustering)  # another job may have made them meanwhile
+        if kept is not None:
+            return kept
+        return factors.assign(
+            store,
+            fitted,
+            layer=clustering.layer,
+            group="slide" if {"slide", "source"} & set(store.tiles.columns) else None,
+            offset=_offset(clustering),
+            seed=clustering.seed,
+            progress=None if job is None else job.progress,
+            cancel=None if job is None else lambda: job.cancelled,
+        )
+
+
+@contextmanager
+def _alone(store: ActivationStore, job: Job | None) -> Iterator[None]:
+    """One pass over a store at a time: several questions may need the same factors at once.
+
+    A job that waits can be cancelled.
+    """
+    with _LOCK:
+        lock = _MAKING.setdefault(store.path, threading.Lock())
+    while not lock.acquire(timeout=0.2):
+        if job is not None:
+            job.check()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def clustering_of(given: Factors | str, store: ActivationStore) -> Clustering:

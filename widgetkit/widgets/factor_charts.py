@@ -411,6 +411,9 @@ def _choice(found: Read, look: Look) -> Any:
             domain=[low, low + 0.4], anchor=f"x{n}", automargin=True, zeroline=False,
             title={"text": label}, showticklabels=bool(there),
         )  # fmt: skip
+        if label.startswith("AUC") and there:  # constant ones would be shown from 0 to 2
+            least = float(np.nanmin(table.get("auc_low", table["auc"]).to_numpy(float)))
+            changes[f"yaxis{n}"]["range"] = [min(0.45, least - 0.05), 1.04]
         changes[f"legend{n}"] = _legend(x=left, y=low + 0.4)
     best = table.attrs.get("recommended")
     if best is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from widgetkit.factors import ClassPrediction
 from widgetkit.session.reading import index_of
@@ -64,7 +65,8 @@ def html(table: Cells) -> str:
         else ""
     )
     return (
-        '<table class="wk-table" style="border-collapse:collapse;font-size:12px;line-height:1.5">'
+        '<table class="wk-table" style="border-collapse:collapse;font-size:12px;line-height:1.5;'
+        'margin-bottom:8px">'
         f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}"
     )
 
@@ -81,7 +83,7 @@ def lines(table: Cells, most: int = 24) -> list[str]:
 def _slides(found: Read, names: Sequence[str]) -> Cells:
     by = found.table.attrs.get("by", "slide")
     return Cells(
-        ("factor", f"share of the {by}", "with chance", f"{by}s"),
+        ("factor", f"explained by the {by}", "with what chance gives", f"{by}s"),
         tuple(
             (
                 names[index_of(row["factor"])],
@@ -170,10 +172,14 @@ def _importance(found: Read, names: Sequence[str]) -> Cells:
         ("total Sobol index", "sobol", "sobol_low", "sobol_high"),
     ]
     there = [part for part in parts if _measured(found, part[1])]
+    digits = {part[1]: _digits(found.table[part[1]].to_numpy(float)) for part in there}
     return Cells(
         ("factor", *(part[0] for part in there)),
         tuple(
-            (names[index_of(row["factor"])], *(_interval(row, *part[1:]) for part in there))
+            (
+                names[index_of(row["factor"])],
+                *(_interval(row, *part[1:], digits=digits[part[1]]) for part in there),
+            )
             for row in _records(found)
         ),
     )
@@ -270,7 +276,18 @@ def _measured(found: Read, column: str) -> bool:
 def _plain(value: Any) -> str:
     if value is None or not np.isfinite(float(value)):
         return ""
-    return f"{value:d}" if isinstance(value, int | np.integer) else f"{float(value):.2f}"
+    return f"{value:d}" if isinstance(value, int | np.integer) else _fixed(float(value), 2)
+
+
+def _fixed(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def _digits(values: npt.NDArray[np.float64]) -> int:
+    """Decimals that show three digits of the largest value, at least two."""
+    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    return 2 if largest >= 1 or largest == 0 else min(8, 2 - int(np.floor(np.log10(largest))))
 
 
 def _percent(value: Any) -> str:
@@ -285,8 +302,8 @@ def _interval(
     if not np.isfinite(middle):
         return ""
     ends = (
-        f" ({least:.{digits}f} to {most:.{digits}f})"
+        f" ({_fixed(least, digits)} to {_fixed(most, digits)})"
         if np.isfinite(least) and np.isfinite(most)
         else ""
     )
-    return f"{middle:.{digits}f}{unit}{ends}"
+    return f"{_fixed(middle, digits)}{unit}{ends}"

@@ -59,7 +59,7 @@ class FactorPanel(Panel):
             "Question",
             [(TITLES[kind], kind) for kind in KINDS if kind != "layers" or len(layers) > 1],
             "slides",
-            width="330px",
+            width="380px",
         )
         columns = _columns(store.tiles)
         labels = [name for name in columns if name not in ORIGINS] or columns
