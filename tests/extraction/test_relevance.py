@@ -229,6 +229,52 @@ def test_an_image_alone_has_the_same_relevance(name: str) -> None:
             assert_allclose(one, other, atol=1e-9 * max(1e-3, np.abs(other).max()))
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_the_layer_alone_is_the_same_without_going_on_to_the_input(name: str) -> None:
+    context, layer, images = context_of(name)
+    full = context.relevance(images, layer, 1, double=True)
+    alone = context.relevance(images, layer, 1, double=True, at_input=False)
+    assert alone.input is None and alone.below is None
+    assert alone.gap.max() < CONSERVED
+    # below the layer it runs in the network's own precision, here float32
+    assert_allclose(alone.layer, full.layer, atol=2e-5 * max(1e-3, np.abs(full.layer).max()))
+    assert_allclose(alone.absorbed + alone.beside, full.absorbed + full.beside, atol=1e-4)
+
+
+class Optical(nn.Module):
+    """Turns light into optical density first: a step without a rule."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = models.seeded(Plain())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(-torch.log10(x.clamp(min=1) / 255))
+
+
+def test_steps_without_a_rule_may_lie_below_the_layer() -> None:
+    light = Preprocess(mean=(0.0,), std=(1.0,), scale=1.0)
+    context, images = ModelContext(Optical(), preprocess=light), textures(2, (16, 16, 3))
+    with pytest.raises(InvalidInput, match="log10"):
+        context.relevance(images, "net.3", 1)
+    found = context.relevance(images, "net.3", 1, at_input=False)
+    assert found.gap.max() < 1e-4 and found.layer.any()
+    with pytest.raises(InvalidInput, match="do not depend"):
+        ModelContext(TwoHeads(), preprocess=PREPROCESS).relevance(
+            images, "aside", 1, at_input=False
+        )
+
+
+class TwoHeads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.aside, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1), nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.body(x)
+        return {"extra": self.aside(x), "logits": self.head(x.mean((2, 3)))}
+
+
 def network_images(seed: int = 0) -> np.ndarray:
     return textures(2, (16, 16, 3), seed)
 

@@ -95,8 +95,9 @@ class Model(Protocol):
         rule: Literal["composite", "epsilon", "zplus", "gamma"] = "composite",
         epsilon: float = 1e-6,
         gamma: float = 0.25,
+        at_input: bool = True,
     ) -> SharedOut:
-        """``logits[:, target_class]`` shared out over ``layer`` by relevance propagation."""
+        """``logits[:, target_class]`` shared out over ``layer``, and the input, by relevance propagation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,7 +294,51 @@ class ChannelTarget:
     index: int
 
 
-Target: TypeAlias = ClusterTarget | ClassTarget | SelectionTarget | ChannelTarget
+@dataclass(frozen=True, eq=False)
+class LatentTarget:
+    """One cluster of latent vectors, or one cluster against another.
+
+    Attributes
+    ----------
+    centres : (k, d) float
+        Centres in the units of the latent layer.
+    index : int
+        Which of the k, 0-based.
+    against : int, optional
+        Another of the k: what speaks for ``index`` rather than for this one.
+    latent : str
+        The network's layer that gives the latent vectors: ``(m, d)``, or maps ``(m, C, *grid)``
+        whose mean over the grid (``d = C``) or whose flattened values (``d = C * positions``) they are.
+
+    Raises
+    ------
+    InvalidInput
+        No table of finite centres, no such cluster, or a cluster against itself.
+    """
+
+    centres: npt.NDArray[Any]
+    index: int
+    against: int | None = None
+    latent: str = "latent"
+
+    def __post_init__(self) -> None:
+        table = np.asarray(self.centres)
+        if table.ndim != 2 or not np.isfinite(table.astype(np.float64)).all():
+            raise InvalidInput(
+                f"Centres of shape {table.shape}: they must be (k, d), without NaN or infinity."
+            )
+        for asked in (self.index, *(() if self.against is None else (self.against,))):
+            if not 0 <= asked < len(table):
+                raise InvalidInput(
+                    f"Cluster {asked} is not one of the {len(table)} clusters, which count from 0."
+                )
+        if self.index == self.against:
+            raise InvalidInput(
+                f"Cluster {self.index} against itself has no map: name another one, or none for all."
+            )
+
+
+Target: TypeAlias = ClusterTarget | ClassTarget | SelectionTarget | ChannelTarget | LatentTarget
 T = TypeVar("T")
 
 

@@ -21,8 +21,8 @@ class RelevanceMap:
 
     Each layer above passes what it got on to its inputs in proportion to what they contributed
     (layer-wise relevance propagation), and a map is the sum over channels. Its sum is the logit less
-    what biases kept (``ModelContext.relevance`` tells how much, in ``absorbed``) and what reached the
-    output round the layer (``beside``). Networks with many batch norms keep a large part in their
+    what biases kept and what reached the output round the layer (``ModelContext.relevance`` tells how
+    much, in ``absorbed`` and ``beside``). Networks with many batch norms keep a large part in their
     biases: compare the shape of maps, and their sizes only within one layer. See
     ``docs/relevance.md``.
 
@@ -84,6 +84,7 @@ class RelevanceMap:
                 rule=self.rule,
                 epsilon=self.epsilon,
                 gamma=self.gamma,
+                at_input=False,
             )
             if found.layer.ndim < 3:
                 raise NoSpatialOutput(

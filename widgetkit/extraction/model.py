@@ -40,7 +40,7 @@ from widgetkit.extraction.passes import (
     scores_of,
 )
 from widgetkit.extraction.preprocess import Preprocess
-from widgetkit.extraction.relevance import NUMBERS, Relevance, class_target, relevance_rows
+from widgetkit.extraction.relevance import NUMBERS, How, Relevance, class_target, relevance_rows
 from widgetkit.extraction.relevance_rules import RuleName, Rules
 
 if TYPE_CHECKING:
@@ -424,6 +424,7 @@ class ModelContext:
         rule: RuleName = "composite",
         epsilon: float = 1e-6,
         gamma: float = 0.25,
+        at_input: bool = True,
         double: bool = False,
     ) -> Relevance:
         """A logit shared out over a layer and over the input, by layer-wise relevance propagation.
@@ -444,6 +445,9 @@ class ModelContext:
             Added to denominators, away from zero, in units of each layer's output.
         gamma : float
             Extra weight of positive contributions, for ``"gamma"``.
+        at_input : bool
+            Go on from the layer to the input. False spares that part, which then may hold steps that
+            have no rule, and counts what comes round the layer as absorbed.
         double : bool
             Compute in float64; parameters stay as they are.
 
@@ -459,20 +463,24 @@ class ModelContext:
         """
         name = self._named(layer)
         pictures = np.asarray(images)
-        rules = Rules.named(rule, epsilon=epsilon, gamma=gamma)
+        how = How(
+            Rules.named(rule, epsilon=epsilon, gamma=gamma),
+            torch.float64 if double else torch.float32,
+            at_input,
+        )
         target = class_target(target_class, against, len(pictures))
-        dtype = torch.float64 if double else torch.float32
         with self._running():
             arrangement = self._arrangement(name, pictures)
 
             def run(rows: slice) -> np.ndarray:
                 x = self._input(pictures[rows])
-                return relevance_rows(self._model, name, arrangement, x, target(rows), rules, dtype)
+                return relevance_rows(self._model, name, arrangement, x, target(rows), how)
 
+            pixels = self._shape() if at_input else None
+            width = NUMBERS + int(np.prod(arrangement.shape)) + int(np.prod(pixels or 0))
             size = max(1, self._auto() // RELEVANCE_SHARE)
-            width = NUMBERS + int(np.prod(arrangement.shape)) + int(np.prod(self._shape()))
             packed = self._batched(len(pictures), size, run, (width,))
-            return Relevance.unpacked(packed, arrangement.shape, self._shape())
+            return Relevance.unpacked(packed, arrangement.shape, pixels)
 
     # -- the linear head -----------------------------------------------------------------
     def linear_head(self, images: np.ndarray, layer: str | None = None) -> Head | None:

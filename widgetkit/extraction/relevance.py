@@ -39,25 +39,27 @@ class Relevance:
     ----------
     layer : (m, C, *grid)
         Relevance of each value of the layer, signed, in units of the logit.
-    input : (m, channels, *spatial)
-        Relevance of each value of the network's input (after preprocessing).
+    input : (m, channels, *spatial), or None
+        Relevance of each value of the network's input (after preprocessing); None where it was not
+        asked for.
     absorbed : (m,)
-        What biases, constants and epsilon keep between the layer and the output.
+        What biases, constants and epsilon keep between the layer and the output; where the input
+        was not asked for, also what comes by connections round the layer.
     output : (m,)
         The logit, or the difference of two, that was shared out.
     beside : (m,)
         What reaches the output without the layer's map: by connections round the layer, and through
         tokens that are no place in the image (the class token).
-    below : (m,)
+    below : (m,), or None
         What biases, constants and epsilon keep between the input and the layer.
     """
 
     layer: np.ndarray
-    input: np.ndarray
+    input: np.ndarray | None
     absorbed: np.ndarray
     output: np.ndarray
     beside: np.ndarray
-    below: np.ndarray
+    below: np.ndarray | None
 
     @property
     def gap(self) -> np.ndarray:
@@ -65,25 +67,50 @@ class Relevance:
 
         In shares of the output (of 1, where the output is smaller than that of float32's rounding).
         """
-        axes = tuple(range(1, self.layer.ndim))
-        at_layer = self.layer.sum(axes, dtype=np.float64) + self.absorbed + self.beside
-        axes = tuple(range(1, self.input.ndim))
-        at_input = self.input.sum(axes, dtype=np.float64) + self.absorbed + self.below
-        missing = np.maximum(np.abs(self.output - at_layer), np.abs(self.output - at_input))
+        missing = np.abs(self.output - _total(self.layer) - self.absorbed - self.beside)
+        if self.input is not None and self.below is not None:
+            at_input = _total(self.input) + self.absorbed + self.below
+            missing = np.maximum(missing, np.abs(self.output - at_input))
         found: np.ndarray = missing / np.maximum(np.abs(self.output), np.finfo(np.float32).tiny)
         return found
 
     @classmethod
     def unpacked(
-        cls, rows: np.ndarray, layer: tuple[int, ...], pixels: tuple[int, ...]
+        cls, rows: np.ndarray, layer: tuple[int, ...], pixels: tuple[int, ...] | None
     ) -> Relevance:
-        """From one row an image, as :func:`relevance_rows` gives it."""
+        """From one row an image, as :func:`relevance_rows` gives it; ``pixels`` None: no input."""
         at = NUMBERS + int(np.prod(layer))
-        return cls(
-            rows[:, NUMBERS:at].reshape(len(rows), *layer),
-            rows[:, at:].reshape(len(rows), *pixels),
-            *(np.ascontiguousarray(rows[:, i]) for i in range(NUMBERS)),
-        )
+        absorbed, output, beside, below = (np.ascontiguousarray(v) for v in rows[:, :NUMBERS].T)
+        maps = rows[:, NUMBERS:at].reshape(len(rows), *layer)
+        if pixels is None:
+            return cls(maps, None, absorbed, output, beside, None)
+        at_input = rows[:, at:].reshape(len(rows), *pixels)
+        return cls(maps, at_input, absorbed, output, beside, below)
+
+
+def _total(values: np.ndarray) -> np.ndarray:
+    """Sum of each image."""
+    total: np.ndarray = values.sum(tuple(range(1, values.ndim)), dtype=np.float64)
+    return total
+
+
+@dataclass(frozen=True)
+class How:
+    """How relevance is computed.
+
+    Parameters
+    ----------
+    rules : Rules
+    dtype : torch.float32 or torch.float64
+        What is computed in; parameters are read in it, not changed.
+    at_input : bool
+        Whether to go on to the input. If not, what lies below the layer runs as it is, and may hold
+        steps without a rule.
+    """
+
+    rules: Rules
+    dtype: torch.dtype
+    at_input: bool = True
 
 
 def relevance_rows(
@@ -92,17 +119,15 @@ def relevance_rows(
     arrangement: Arrangement,
     x: torch.Tensor,
     target: Callable[[slice], Objective],
-    rules: Rules,
-    dtype: torch.dtype,
+    how: How,
 ) -> np.ndarray:
-    """One row an image: four numbers, the layer's relevance, the input's.
+    """One row an image: four numbers, the layer's relevance, the input's if it is asked for.
 
     Parameters
     ----------
     target : callable
         From a slice of the images to their :data:`Objective`.
-    dtype : torch.float32 or torch.float64
-        What is computed in; parameters are read in it, not changed.
+    how : How
 
     Raises
     ------
@@ -111,8 +136,8 @@ def relevance_rows(
     """
     if len(x) > 1:
         try:
-            rows = _one_pass(model, layer, arrangement, x, target(slice(None)), rules, dtype)
-            if not _gaps(rows, arrangement, dtype).any():
+            rows = _one_pass(model, layer, arrangement, x, target(slice(None)), how)
+            if not _gaps(rows, arrangement, how).any():
                 return rows
         except ImagesMixed:
             pass
@@ -121,8 +146,8 @@ def relevance_rows(
     parts = []
     for i in range(len(x)):
         one = slice(i, i + 1)
-        row = _one_pass(model, layer, arrangement, x[one], target(one), rules, dtype)
-        lost = _gaps(row, arrangement, dtype)
+        row = _one_pass(model, layer, arrangement, x[one], target(one), how)
+        lost = _gaps(row, arrangement, how)
         if lost.any():
             raise InvalidInput(
                 f"Relevance was not conserved in this network: {lost[0]:.2g} of it went missing "
@@ -171,15 +196,15 @@ def _one_pass(
     arrangement: Arrangement,
     x: torch.Tensor,
     objective: Objective,
-    rules: Rules,
-    dtype: torch.dtype,
+    how: How,
 ) -> np.ndarray:
-    images = len(x)
+    images, dtype = len(x), how.dtype
     reduced = torch.autocast(x.device.type, enabled=False)  # the caller's, if any
     with torch.inference_mode(False), torch.enable_grad(), reduced:
-        pixels = x.detach().to(dtype).clone().requires_grad_(True)
+        # without the input, the network runs on plain numbers up to the layer
+        pixels = x.detach().to(dtype).clone().requires_grad_(True) if how.at_input else None
         unit = torch.zeros(images, dtype=dtype, device=x.device, requires_grad=True)
-        mode = Propagation(model, unit, rules, RULES, dtype)
+        mode = Propagation(model, unit, how.rules, RULES, dtype)
         cuts: list[_Cut] = []
 
         def cut(_: str, output: Any) -> Any:
@@ -190,28 +215,29 @@ def _one_pass(
                 cuts.append(_Cut(tensor.clone(), leaf))
                 return with_tensor(output, tensor, mode.start(leaf, tensor))
 
-        start = mode.start(pixels)
+        start = x.clone() if pixels is None else mode.start(pixels)
         with mode, hooked(model, [layer], cut):
             output = model(start)
         scores = scores_of(output, images)
         if not mode.is_signal(tensor_of(output)):
             raise InvalidInput(
-                "The network's scores do not depend on the image by any way that relevance could "
-                "be followed: its forward pass detaches what it computes."
+                f"The network's scores do not depend on the image, or not on layer {layer!r}, by any "
+                "way that relevance could follow: its forward pass detaches what it computes, or the "
+                "layer serves another output."
             )
         c, chosen = _at_scores(scores, objective)
         back = _Back(cuts, pixels, unit, arrangement.batch_axis)
         absorbed, beside = back.from_output(scores, c), back.beside()
-        below = back.to_input()
+        below = torch.zeros_like(unit) if pixels is None else back.to_input()
         last = cuts[-1]
         relevance = torch.zeros_like(last.leaf) if last.c is None else last.leaf.detach() * last.c
         mapped = arrangement.apply(relevance, images, layer=layer).reshape(images, -1)
         whole = relevance.movedim(arrangement.batch_axis, 0).reshape(images, -1)
         beside = beside + whole.sum(1) - mapped.sum(1)
-        at_input = (pixels.detach() * back.at_pixels).reshape(images, -1)
-        numbers = torch.stack([absorbed, chosen, beside, below], 1)
-        packed = torch.cat([numbers, mapped, at_input], 1)
-    return np.asarray(packed.cpu().numpy())
+        packed = [torch.stack([absorbed, chosen, beside, below], 1), mapped]
+        if pixels is not None:
+            packed.append((pixels.detach() * back.at_pixels).reshape(images, -1))
+    return np.asarray(torch.cat(packed, 1).cpu().numpy())
 
 
 def _at_scores(scores: torch.Tensor, objective: Objective) -> tuple[torch.Tensor, torch.Tensor]:
@@ -233,7 +259,7 @@ def _at_scores(scores: torch.Tensor, objective: Objective) -> tuple[torch.Tensor
     return c, chosen.detach()
 
 
-def _gaps(rows: np.ndarray, arrangement: Arrangement, dtype: torch.dtype) -> np.ndarray:
+def _gaps(rows: np.ndarray, arrangement: Arrangement, how: How) -> np.ndarray:
     """(m,) share of relevance that is missing where it is too much, else 0."""
     if not np.isfinite(rows).all():
         raise BadActivations(
@@ -244,21 +270,24 @@ def _gaps(rows: np.ndarray, arrangement: Arrangement, dtype: torch.dtype) -> np.
     absorbed, output, beside, below = rows[:, :NUMBERS].T.astype(np.float64)
     scale = np.abs(rows[:, :NUMBERS]).max(1)
     missing = np.zeros(len(rows))
-    for values, rest in ((rows[:, NUMBERS:at], beside), (rows[:, at:], below)):
+    parts = [(rows[:, NUMBERS:at], beside)] + ([(rows[:, at:], below)] if how.at_input else [])
+    for values, rest in parts:
         gap = np.abs(output - values.sum(1, dtype=np.float64) - absorbed - rest)
         size = np.maximum(np.abs(values).sum(1, dtype=np.float64), scale)
         missing = np.maximum(missing, gap / np.maximum(size, np.finfo(np.float32).tiny))
-    return np.where(missing > LARGEST_GAP[dtype], missing, 0)
+    return np.where(missing > LARGEST_GAP[how.dtype], missing, 0)
 
 
 class _Back:
     """The way back in parts: from the output to the layer's last run, and on from there."""
 
     def __init__(
-        self, cuts: list[_Cut], pixels: torch.Tensor, unit: torch.Tensor, batch_axis: int
+        self, cuts: list[_Cut], pixels: torch.Tensor | None, unit: torch.Tensor, batch_axis: int
     ) -> None:
-        self.cuts, self.pixels, self.unit = cuts, pixels, unit
-        self.at_pixels = torch.zeros_like(pixels)
+        self.cuts, self.unit = cuts, unit
+        # without the input, a leaf that nothing comes from stands for it
+        self.pixels = torch.zeros_like(unit, requires_grad=True) if pixels is None else pixels
+        self.at_pixels = torch.zeros_like(self.pixels)
         self._axis = batch_axis
 
     def from_output(self, scores: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
@@ -267,7 +296,7 @@ class _Back:
 
     def beside(self) -> torch.Tensor:
         """Relevance that reaches the output by other ways than the layer's last run."""
-        total = (self.pixels.detach() * self.at_pixels).flatten(1).sum(1)
+        total = (self.pixels.detach() * self.at_pixels).reshape(len(self.unit), -1).sum(1)
         for cut in self.cuts[:-1]:
             total = total + self._of(cut)
         return total

@@ -28,6 +28,7 @@ from widgetkit.explain import (
     ChannelTarget,
     ClassTarget,
     ClusterTarget,
+    LatentTarget,
     MapMethod,
     SelectionTarget,
 )
@@ -112,10 +113,11 @@ class SmallNet:
         rule: Literal["composite", "epsilon", "zplus", "gamma"] = "composite",
         epsilon: float = 1e-6,
         gamma: float = 0.25,
+        at_input: bool = True,
     ) -> SmallRelevance:
         """The logit shared out by the limit of the epsilon rule: ``A * weight / n_positions``.
 
-        ``rule``, ``epsilon`` and ``gamma`` make no difference to a network of one layer in it.
+        The other arguments make no difference to a network of one layer above it.
         """
         activations, slope = self.activations_and_gradients(images, layer, target_class)
         absorbed = np.full(len(activations), self.bias[target_class])
@@ -154,6 +156,9 @@ def example_target(kind: type, batch: Batch) -> object:
             generator.random(channels), generator.random(channels), generator.random(channels) + 0.1
         ),
         ChannelTarget: lambda: ChannelTarget(0),
+        LatentTarget: lambda: LatentTarget(
+            generator.random((3, channels)), 1, latent=batch.layer.name
+        ),
     }
     if kind not in makers:
         raise InvalidInput(
