@@ -18,7 +18,7 @@ import widgetkit.explain
 from widgetkit import explain
 from widgetkit.errors import InvalidInput, NeedsModel, UnknownName
 from widgetkit.explain import Batch, ChannelTarget, ClassTarget, ClusterTarget
-from widgetkit.testing.maps import check_map_method, checks, example_batch
+from widgetkit.testing.maps import check_map_method, checks, example_batch, example_target
 
 METHODS = explain.methods()
 ROOM = Path(widgetkit.explain.__file__).parent
@@ -182,4 +182,6 @@ def test_a_session_without_the_network_hears_how_to_pass_it() -> None:
     for name, cls in METHODS.items():
         if not explain.is_live(cls):
             with pytest.raises(NeedsModel, match=r"wk\.explore\(store, model=\.\.\.\)"):
-                explain.compute(name, replace(example_batch(), model=None), ClassTarget(0))
+                batch = example_batch()
+                target = example_target(min(cls.targets, key=str), batch)
+                explain.compute(name, replace(batch, model=None), target)  # type: ignore[arg-type]
