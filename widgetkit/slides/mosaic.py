@@ -64,7 +64,7 @@ class Mosaic:
     def region(self, x: int, y: int, width: int, height: int, down: int) -> Pixels:
         """(height, width, 3): the mosaic at ``1 / down`` from level-0 pixel (x, y) on."""
         own = 1 << max(0, math.ceil(math.log2(max(1.0, float(self._extent.max()) / OVERVIEW))))
-        if down > own:
+        if down >= own > 1 or down > own:  # many small tiles: drawn once
             return self._from_overview(x, y, width, height, down, own)
         return self._draw(x, y, width, height, down)
 
