@@ -12,7 +12,7 @@ import pytest
 from tests.tiles import medical
 from widgetkit.errors import BadImage, MissingDependency
 from widgetkit.tiles import read_volume
-from widgetkit.tiles.volume import MOST_VOXELS
+from widgetkit.tiles.voxels import MOST_VOXELS
 
 nibabel = pytest.importorskip("nibabel")
 

@@ -13,7 +13,8 @@ from tests.tiles import medical
 from widgetkit import tiles
 from widgetkit.errors import BadImage, InvalidInput, NoTissue
 from widgetkit.tiles import Volume, read_volume
-from widgetkit.tiles.volume import anatomical, as_values, geometry_difference, scaled
+from widgetkit.tiles.orient import anatomical, geometry_difference
+from widgetkit.tiles.voxels import as_values, scaled
 
 ORIENTATIONS = {
     "axial": medical.AXIAL,

@@ -20,12 +20,13 @@ from widgetkit.tiles.combine import annotate, concat, subset
 from widgetkit.tiles.dataset import DatasetTiles, from_dataset
 from widgetkit.tiles.dicom import dicom_files, list_series
 from widgetkit.tiles.folder import FolderTiles, from_folder
+from widgetkit.tiles.medical import from_dicom, from_nifti, from_nrrd
 from widgetkit.tiles.metadata import anonymise, join_metadata
 from widgetkit.tiles.pixels import display
 from widgetkit.tiles.slide import SlideTiles, from_slide
 from widgetkit.tiles.tissue import tissue_mask
 from widgetkit.tiles.volume import Volume, read_volume
-from widgetkit.tiles.volumes import VolumeTiles, from_dicom, from_nifti, from_nrrd, from_volumes
+from widgetkit.tiles.volumes import VolumeTiles, from_volumes
 from widgetkit.tiles.windows import WINDOWS, Window
 
 __all__ = [

@@ -26,7 +26,9 @@ from widgetkit.tiles.dicom_header import (
     shown_modality,
 )
 from widgetkit.tiles.dicom_order import Arranged, arrange
-from widgetkit.tiles.volume import Place, Volume, build, check_size, scaled, stack
+from widgetkit.tiles.orient import build
+from widgetkit.tiles.volume import Place, Volume
+from widgetkit.tiles.voxels import check_size, scaled, stack
 
 #: Air in HU. Scanners fill the corners outside their circle with values below it.
 _AIR = -1024

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from widgetkit.errors import BadImage, missing
+from widgetkit.tiles.orient import build
 from widgetkit.tiles.rawfile import read_raw
-from widgetkit.tiles.volume import Place, Volume, build, check_size, scaled, stack
+from widgetkit.tiles.volume import Place, Volume
+from widgetkit.tiles.voxels import check_size, scaled, stack
 
 #: RAS, the world of NIfTI, to LPS, that of DICOM.
 _TO_LPS = np.array([-1.0, -1.0, 1.0])

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from widgetkit.errors import BadImage
+from widgetkit.tiles.orient import build
 from widgetkit.tiles.rawfile import read_raw
-from widgetkit.tiles.volume import Place, Volume, build, check_size, stack
+from widgetkit.tiles.volume import Place, Volume
+from widgetkit.tiles.voxels import check_size, stack
 
 #: Of the text, at most: a header is a few hundred bytes, with all of a DICOM's fields some 100 kB.
 MOST_HEADER = 4 << 20

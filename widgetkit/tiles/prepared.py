@@ -14,15 +14,10 @@ import numpy as np
 from widgetkit.errors import BadImage, InvalidInput
 from widgetkit.tiles.base import SMALLEST_SIDE
 from widgetkit.tiles.dicom import read_dicom
+from widgetkit.tiles.orient import geometry_difference
 from widgetkit.tiles.resample import resample
-from widgetkit.tiles.volume import (
-    MOST_VOXELS,
-    Place,
-    Volume,
-    check_size,
-    geometry_difference,
-    read_volume,
-)
+from widgetkit.tiles.volume import Place, Volume, read_volume
+from widgetkit.tiles.voxels import MOST_VOXELS, check_size
 
 #: Bytes of series kept ready between reads. A chest CT as it is takes 150 to 300 MB.
 KEPT_BYTES = 1 << 30

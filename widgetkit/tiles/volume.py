@@ -8,31 +8,20 @@ the patient's left, y to the back, z to the head.
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from widgetkit.errors import BadImage, InvalidInput
-from widgetkit.tiles.pixels import convert_dtype
-
-#: Voxels of one volume, at most: a small file may claim any number. 1,900 slices of 512 x 512.
-MOST_VOXELS = 500_000_000
+from widgetkit.tiles.voxels import as_values
 
 #: Axes of an axial series: D to the head, H to the back, W to the patient's left.
 AXIAL = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
-#: How H and W run in the picture of a plane, as (world axis, sign).
-_SHOWN = {0: ((2, -1), (1, 1)), 1: ((2, -1), (0, 1)), 2: ((1, 1), (0, 1))}
 _PLANES: dict[int, Literal["axial", "coronal", "sagittal"]]
 _PLANES = {0: "sagittal", 1: "coronal", 2: "axial"}
-#: Two voxel grids are one if their corners lie within this share of a voxel.
-_SAME = 0.25
-#: Axes are taken to be square to each other when no cosine is above this (0.6 degrees).
-_SQUARE = 0.01
-
 Place: TypeAlias = str | os.PathLike[str]
 
 
@@ -74,7 +63,7 @@ class Volume:
             raise BadImage(f"A volume of shape {values.shape}; it must be (D, H, W).")
         values = as_values(values, self.name).view()
         values.flags.writeable = False
-        spacing = _three(self.spacing, "spacing")
+        spacing = three(self.spacing, "spacing")
         if min(spacing) <= 0:
             raise InvalidInput(f"spacing={spacing}; it must be above 0 mm along D, H and W.")
         axes = np.array(self.orientation, np.float64)
@@ -87,7 +76,7 @@ class Volume:
             ("values", values),
             ("spacing", spacing),
             ("orientation", axes),
-            ("origin", _three(self.origin, "origin")),
+            ("origin", three(self.origin, "origin")),
             ("problems", tuple(self.problems)),
         ):
             object.__setattr__(self, name, value)
@@ -109,7 +98,7 @@ class Volume:
     @property
     def plane(self) -> Literal["axial", "coronal", "sagittal"]:
         """Of the slices: the one they are nearest to."""
-        return _PLANES[_slice_axis(np.asarray(self.orientation))]
+        return _PLANES[slice_axis(np.asarray(self.orientation))]
 
     @property
     def directions(self) -> tuple[str, str, str]:
@@ -242,182 +231,15 @@ def medical_files(
     )
 
 
-def build(
-    values: np.ndarray,
-    spacing: Sequence[float] | np.ndarray,
-    axes: np.ndarray,
-    origin: Sequence[float] | np.ndarray,
-    *,
-    units: str = "",
-    modality: str = "",
-    name: str = "series 1",
-    problems: Iterable[str] = (),
-    facts: Iterable[str] = (),
-    warn: bool = True,
-) -> Volume:
-    """What every reader ends with: a volume turned as the convention wants it, its oddities told.
-
-    Parameters
-    ----------
-    values : (D, H, W)
-        As in the file, slices first.
-    spacing : (3,), axes : (3, 3), origin : (3,)
-        Of the file's axes, in LPS; see :class:`Volume`.
-    problems, facts : iterable of str
-        Both are kept in ``problems``; the first are warned of too.
-    """
-    found = list(problems)
-    cosines = np.abs(axes @ axes.T - np.eye(3)).max()
-    if cosines > _SQUARE:
-        angle = np.degrees(np.arcsin(min(1.0, float(cosines))))
-        found.append(
-            f"The axes are up to {angle:.1f} degrees from square (a tilted gantry or a sheared "
-            "transform): slices are right, sections across them are not. Resample it to a square grid."
-        )
-    low, high = values.min(), values.max()
-    if low == high:
-        found.append(f"Every voxel is {low:g}: the image is constant.")
-    volume = anatomical(
-        Volume(
-            values,
-            _three(spacing, "spacing"),
-            axes,
-            _three(origin, "origin"),
-            units,
-            modality,
-            name,
-            (*found, *facts),
-        )
-    )
-    if warn:
-        for problem in found:
-            warnings.warn(f"{volume.name}: {problem}", stacklevel=4)
-    return volume
-
-
-def anatomical(volume: Volume) -> Volume:
-    """The same voxels at the same places, axes turned as the convention of this module wants them.
-
-    Slices stay slices. H and W change places or direction so that the slice is seen as usual; D is
-    turned so that W x H points along it, as in DICOM.
-    """
-    values = volume.values
-    axes = np.array(volume.orientation)
-    spacing = list(volume.spacing)
-    origin = np.array(volume.origin)
-    (down, _), (right, _) = shown = _SHOWN[_slice_axis(axes)]
-    as_is = abs(axes[1, down]) + abs(axes[2, right])
-    swapped = abs(axes[2, down]) + abs(axes[1, right])
-    if swapped > as_is + 1e-6:
-        values = values.transpose(0, 2, 1)
-        axes = axes[[0, 2, 1]]
-        spacing = [spacing[0], spacing[2], spacing[1]]
-    turned = [axes[i + 1, world] * sign < 0 for i, (world, sign) in enumerate(shown)]
-    flips = [False, *turned]
-    after = axes * np.where(flips, -1.0, 1.0)[:, None]
-    flips[0] = float(np.dot(np.cross(after[2], after[1]), after[0])) < 0
-    for i, flip in enumerate(flips):
-        if flip:
-            origin = origin + (values.shape[i] - 1) * spacing[i] * axes[i]
-            axes[i] = -axes[i]
-            values = np.flip(values, i)
-    return replace(
-        volume,
-        values=np.ascontiguousarray(values),
-        spacing=_three(spacing, "spacing"),
-        orientation=axes + 0.0,  # no -0.0
-        origin=_three(origin + 0.0, "origin"),
-    )
-
-
-def geometry_difference(one: Volume, other: Volume) -> str:
-    """In words how the voxels of two volumes lie differently; empty if they are the same places."""
-    if one.shape != other.shape:
-        return f"shape {_times(one.shape)} and {_times(other.shape)}"
-    if not np.allclose(one.spacing, other.spacing, rtol=1e-2):
-        return f"spacing {_times(one.spacing)} mm and {_times(other.spacing)} mm"
-    apart = np.abs(_corners(one) - _corners(other)).max()
-    if apart > _SAME * min(one.spacing):
-        return f"places up to {apart:.3g} mm apart (orientation or origin differ)"
-    return ""
-
-
-def as_values(array: np.ndarray, what: str) -> np.ndarray:
-    """``array`` as int16 where its dtype and values allow, else as float32; checked to be finite."""
-    if array.dtype == np.int16:
-        return array
-    if array.dtype.kind == "b":
-        return array.astype(np.int16)
-    if array.dtype.kind in "iu" and array.min() >= -32768 and array.max() <= 32767:
-        return array.astype(np.int16)
-    if array.dtype.kind == "f":
-        bad = ~np.isfinite(array)
-        if bad.any():
-            place = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise BadImage(
-                f"{what} holds {int(bad.sum()):,} voxels that are NaN or infinite, the first at "
-                f"{place}. Replace them (np.nan_to_num) or mask them out first."
-            )
-    return convert_dtype(array, what).astype(np.float32, copy=False)
-
-
-def scaled(array: np.ndarray, slope: float, intercept: float) -> np.ndarray:
-    """``array * slope + intercept``; whole numbers stay whole where they can."""
-    if slope == 1.0 and intercept == 0.0:
-        return array
-    if array.dtype.kind in "iu" and float(slope).is_integer() and float(intercept).is_integer():
-        most = max(abs(int(array.min())), abs(int(array.max()))) if array.size else 0
-        if most * abs(slope) + abs(intercept) < 2**31:
-            whole: np.ndarray = array.astype(np.int32) * np.int32(slope) + np.int32(intercept)
-            return whole
-    with np.errstate(over="ignore"):
-        out: np.ndarray = (array.astype(np.float64) * slope + intercept).astype(np.float32)
-    return out
-
-
-def stack(slices: Iterable[np.ndarray], shape: tuple[int, int, int], what: str) -> np.ndarray:
-    """Slices as one array: int16 while all fit, float32 from the first that does not."""
-    out = np.empty(shape, np.int16)
-    for i, image in enumerate(slices):
-        plane = as_values(image, f"Slice {i + 1} of {what}")
-        if plane.dtype == np.float32 and out.dtype == np.int16:
-            out = out.astype(np.float32)
-        out[i] = plane
-    return out
-
-
-def check_size(sides: Sequence[int], what: str) -> None:
-    """Raise :class:`BadImage` unless a volume may have these sides; before anything is allocated."""
-    voxels = 1
-    for side in sides:
-        voxels *= int(side)
-    if min(sides) < 1 or voxels > MOST_VOXELS:
-        raise BadImage(
-            f"{what} says it holds {_times(sides)} voxels; a volume has 1 to {MOST_VOXELS:,}. "
-            "It is damaged, or too large to be read at once: cut or resample it first."
-        )
-
-
-def _slice_axis(axes: np.ndarray) -> int:
+def slice_axis(axes: np.ndarray) -> int:
     """World axis that the normal is nearest to; of two as near, the one towards the head, then the back."""
     nearness = np.abs(axes[0]) + np.array([0.0, 1e-6, 2e-6])
     return int(np.argmax(nearness))
 
 
-def _corners(volume: Volume) -> np.ndarray:
-    far = np.array(volume.shape) - 1
-    corners = np.array([(a, b, c, 1) for a in (0, 1) for b in (0, 1) for c in (0, 1)], np.float64)
-    corners[:, :3] *= far
-    placed: np.ndarray = corners @ volume.affine.T
-    return placed[:, :3]
-
-
-def _three(values: Sequence[float] | np.ndarray, what: str) -> tuple[float, float, float]:
+def three(values: Sequence[float] | np.ndarray, what: str) -> tuple[float, float, float]:
+    """Three finite numbers, or :class:`InvalidInput` that names ``what``."""
     array = np.asarray(values, np.float64)
     if array.shape != (3,) or not np.isfinite(array).all():
         raise InvalidInput(f"{what}={values!r}; it must be three finite numbers.")
     return float(array[0]), float(array[1]), float(array[2])
-
-
-def _times(sides: Sequence[float]) -> str:
-    return " x ".join(f"{side:,}" if isinstance(side, int) else f"{side:.4g}" for side in sides)
