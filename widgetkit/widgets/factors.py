@@ -189,10 +189,8 @@ class FactorPanel(Panel):
         if now == self._shown:
             return  # a chart made anew would lose its zoom for nothing
         self._shown = now
-        for old in self._chart.children:
-            close_whole(old)
         if found is None:
-            self._chart.children = ()
+            self._put(())
             self._said.value = f"<i>{escape(_EXPLAIN[kind])} Press Read.</i>"
             self._table.value = ""
             return
@@ -201,10 +199,13 @@ class FactorPanel(Panel):
             if kind in _CLICKS and trace.type == "bar":
                 trace.on_click(lambda trace, points, _: self._clicked(points, trace))
         self._said.value = _words(found.warned(look.names), found.sentences)
-        self._chart.children = (figure,)
-        self._table.value = "".join(
-            map(factor_tables.html, factor_tables.tables(found, look.names))
-        )
+        self._put((figure,))
+        self._table.value = "".join(map(factor_tables.html, factor_tables.tables(found, look.names)))
+
+    def _put(self, charts: tuple[Any, ...]) -> None:
+        before, self._chart.children = self._chart.children, charts
+        for old in before:  # off the page before it is closed: a closed chart cannot answer
+            close_whole(old)
 
     def _look(self) -> factor_charts.Look:
         names, clustering = self.session.factor_names(), self.session.clustering
