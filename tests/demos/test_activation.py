@@ -81,15 +81,19 @@ def test_maps_of_the_class_are_kept(cache) -> None:
     from widgetkit.factors.kept_maps import kept
 
     store = activation_store()
-    for method in ("gradcam", "occlusion"):
+    slide = store.tiles["slide"]
+    for method in ("gradcam", "relevance", "occlusion"):
         maps = kept(store, method, 0, layer=LAYER)
-        assert maps is not None and len(maps.rows) == len(store)
-        assert maps.values.shape == (len(store), 8, 8)
+        assert maps is not None and maps.values.shape == (len(maps.rows), 8, 8)
+        # occlusion takes 225 passes a tile: some tiles of every slide will do
+        assert len(maps.rows) == len(store) or method == "occlusion"
+        assert slide.iloc[maps.rows].value_counts().min() >= 8 and len(maps.rows) >= 64
     # with a linear head Grad-CAM is what of CAM is above zero, over the number of positions
     gradcam = kept(store, "gradcam", 0, layer=LAYER)
     rows = np.arange(0, len(store), 7)
-    cam = compute("cam", Batch.from_store(store, rows, layer=LAYER, method="cam"), ClassTarget(0))
-    np.testing.assert_allclose(gradcam.take(rows), np.maximum(cam, 0) / 64, atol=2e-2)
+    cam = compute("cam", Batch.from_store(store, rows, layer=LAYER), ClassTarget(0))
+    # maps that run the network are of the stored pictures, which are JPEG; activations of the slide
+    assert np.abs(gradcam.take(rows) - np.maximum(cam, 0) / 64).mean() < 0.1 * gradcam.values.mean()
 
 
 def test_the_slides_lie_beneath_their_tiles(cache) -> None:
@@ -189,7 +193,7 @@ def test_the_builder_and_the_shipped_store_agree(cache, tmp_path) -> None:
     )
     rows = np.arange(0, len(source), 12)
     built = build_activation_store(
-        tmp_path / "few.wk", tiles=tiles.subset(source, rows), maps=False, progress=False
+        tmp_path / "few.wk", tiles=tiles.subset(source, rows), readings=False, progress=False
     )
     assert built.verify(full=True).ok
     np.testing.assert_allclose(

@@ -7,8 +7,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from widgetkit.demos.labelled import CLASSES, labelled_tiles
 from widgetkit.demos.ship import DATA, activation_slides
 
@@ -17,8 +15,6 @@ if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
     from widgetkit.tiles import TileSource
 
-#: Maps of the class epithelium that are kept. Occlusion takes 225 passes a tile.
-MAPS = ("gradcam", "occlusion")
 NEIGHBOURS, DISTANCE = 15, 0.1
 
 
@@ -55,11 +51,11 @@ def build_activation_store(
     out: str | os.PathLike[str],
     *,
     tiles: TileSource | None = None,
-    maps: bool = True,
+    readings: bool = True,
     progress: bool = True,
     overwrite: bool = False,
 ) -> ActivationStore:
-    """Tiles, labels, network, store, projection, clusters, maps: all that the second demo shows.
+    """Tiles, labels, network, store, projection, clusters, readings: all that the second demo shows.
 
     Parameters
     ----------
@@ -67,8 +63,9 @@ def build_activation_store(
         Folder of the new store.
     tiles : TileSource, optional
         Default :func:`activation_tiles`.
-    maps : bool
-        Also compute the maps of :data:`MAPS` (occlusion takes minutes).
+    readings : bool
+        Also keep what :func:`.activation_reading.keep_readings` computes: factors, class maps, importance
+        (many minutes, most of them for occlusion, which runs the network 225 times a tile).
     progress : bool
         Show a bar.
     overwrite : bool
@@ -79,10 +76,10 @@ def build_activation_store(
     FetchFailed, MissingDependency
         As :func:`activation_tiles`.
     """
+    from widgetkit.demos.activation_reading import keep_readings
     from widgetkit.demos.efficientnet import MEAN, SCALE, STD
     from widgetkit.demos.tissue_net import LAYER
     from widgetkit.extraction import ModelContext, Preprocess, extract
-    from widgetkit.factors.kept_maps import maps_of
     from widgetkit.session import Session
 
     target, net = Path(out), activation_model()
@@ -107,8 +104,6 @@ def build_activation_store(
         session.wait()
     finally:
         session.close()
-    if maps:
-        model = ModelContext.for_store(net, store, device="cpu")
-        for method in MAPS:
-            maps_of(store, method, 0, np.arange(len(store)), layer=LAYER, model=model)
+    if readings:
+        keep_readings(store, ModelContext.for_store(net, store, device="cpu"))
     return store
