@@ -70,6 +70,32 @@ def test_a_cached_file_is_checked_each_time(monkeypatch, tmp_path) -> None:
         fetch("slide")
 
 
+def test_what_else_is_wanted_of_a_package_comes_with_it(monkeypatch, tmp_path) -> None:
+    """One download for two members; nothing of other packages is touched."""
+    path = tmp_path / "pair-1.0-py3-none-any.whl"
+    parts = {"one": b"first" * 9, "two": b"second" * 9}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(f"pair/{name}.bin", data)
+    wheel = hashlib.sha256(path.read_bytes()).hexdigest()
+    for name, data in parts.items():
+        digest = hashlib.sha256(data).hexdigest()
+        asset = Asset("pair", "1.0", wheel, f"pair/{name}.bin", len(data), digest, "-")
+        monkeypatch.setitem(ASSETS, name, asset)
+    downloads = []
+
+    def download(asset: Asset, folder: Path) -> Path:
+        downloads.append(asset.package)
+        return path
+
+    monkeypatch.setattr(sys.modules[fetch.__module__], "_download", download)
+    monkeypatch.setenv("WIDGETKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("WIDGETKIT_OFFLINE", raising=False)
+    assert fetch("one").read_bytes() == parts["one"] and fetch("two").read_bytes() == parts["two"]
+    assert downloads == ["pair"]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_without_an_index_the_reason_and_the_cure_are_told(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("WIDGETKIT_CACHE", str(tmp_path))
     monkeypatch.delenv("WIDGETKIT_OFFLINE", raising=False)
