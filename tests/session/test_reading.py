@@ -14,7 +14,9 @@ from tests.readable import NOTE, Net, extract_store, read_all, session_of
 from tests.stores import make_store
 from widgetkit import factors
 from widgetkit.errors import InvalidInput, NeedsActivations, NeedsModel, UnknownLayer, UnknownName
+from widgetkit.factors import kept_maps
 from widgetkit.session import weighing
+from widgetkit.session.notes import LETTERS_MOST, keep_note, note_of
 from widgetkit.session.reading import KINDS, TITLES
 from widgetkit.store import ActivationStore
 
@@ -85,10 +87,20 @@ def test_what_ran_a_network_is_found_without_one(
         for s in (alone, session)
     }
     np.testing.assert_allclose(r[alone], r[session])
+    kept_maps.maps_of(extracted[0], "gradcam", 0, [1, 2], layer="body", model=session.model)
+    assert alone._target(None) == 1  # the usual one, of which maps are kept
     alone.cluster("nmf", 2)
     with pytest.raises(NeedsModel, match="Importance"):
         alone.read_importance()
         alone.wait()
+
+
+def test_without_a_network_the_usual_class_is_one_that_maps_are_kept_of(tmp_path: Path) -> None:
+    store, net = extract_store(tmp_path / "s.wk", 16)
+    session = session_of(store, net, k=2)
+    assert session_of(store, k=2)._target(None) == session._target(None) == 1
+    kept_maps.maps_of(store, "gradcam", 0, [1, 2], layer="body", model=session.model)
+    assert session_of(store, k=2)._target(None) == 0 and session._target(None) == 1
 
 
 def test_tables_are_those_of_the_functions(session: wk.Session) -> None:
@@ -189,8 +201,6 @@ def test_a_store_says_whose_its_labels_are(session: wk.Session, tmp_path: Path) 
     for kind in ("shares", "prediction", "completeness"):
         assert session.readings[kind].warnings == (f"About column 'label': {NOTE}",)
     assert not session.readings["importance"].warnings
-    from widgetkit.session.notes import LETTERS_MOST, note_of
-
     other = _store_of_slides(tmp_path / "s.wk")
     assert note_of(other, "source") == "Two halves of one slide."
     assert note_of(other, "x") == note_of(other, "nothing") == ""
@@ -201,6 +211,18 @@ def test_a_store_says_whose_its_labels_are(session: wk.Session, tmp_path: Path) 
         out=tmp_path / "long.wk",
     )
     assert len(note_of(long, "label")) <= LETTERS_MOST and note_of(long, "label").endswith("x...")
+
+
+def test_a_note_can_be_kept_later(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "s.wk", n=24)
+    assert note_of(store, "label") == ""
+    keep_note(store, "label", "A model's\nlabels.")
+    assert note_of(wk.open(store.path), "label") == "A model's labels."
+    keep_note(store, "label", " ")
+    keep_note(store, "label", "")
+    assert note_of(store, "label") == "" == note_of(store, "../..") == note_of(store, "x" * 999)
+    with pytest.raises(UnknownName, match="lable"):
+        keep_note(store, "lable", "x")
 
 
 def test_tiles_without_a_class_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ def classes(
     return kept_maps.kept_classes(store, method.name, layer=layer)
 
 
+def all_classes(store: ActivationStore, layer: str) -> tuple[int, ...]:
+    """Classes that maps of any method are kept of, ascending."""
+    methods = explain.for_target(explain.ClassTarget)
+    return tuple(sorted({i for m in methods for i in classes(store, explain.get(m), layer)}))
+
+
 def read(
     store: ActivationStore,
     method: MapMethod,

@@ -14,7 +14,7 @@ import numpy as np
 
 from widgetkit.errors import InvalidInput, NeedsActivations
 from widgetkit.factors.linking import target_index
-from widgetkit.session import readers, weighing
+from widgetkit.session import keptmaps, readers, weighing
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.jobs import Job
 from widgetkit.session.onslide import OnSlide
@@ -225,7 +225,10 @@ class Reading(OnSlide):
         return f"layer {layer}"
 
     def _target(self, target: int | str | None) -> int:
-        """The class asked for; by default the last one, with two classes the positive one."""
+        """The class asked for; by default the last one, with two classes the positive one.
+
+        Without the network one that the store keeps maps of.
+        """
         if target is not None:
             return target_index(self.store, target)
         names, outputs = self.store.class_names, self.store.outputs
@@ -235,6 +238,10 @@ class Reading(OnSlide):
                 "The store holds no predictions, so there is no class to ask about. Extract with a "
                 "network that has a class output."
             )
+        if self.model is None:  # a class that can be answered about without the network
+            kept = keptmaps.all_classes(self.store, self.layer)
+            if kept and count - 1 not in kept:
+                return kept[0]
         if count > FEW_CLASSES and outputs is not None:  # e.g. ImageNet: what it says most often
             return int(np.bincount(np.asarray(outputs).argmax(axis=1), minlength=count).argmax())
         return count - 1
