@@ -7,6 +7,7 @@ import pickle
 import re
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -403,6 +404,22 @@ def test_nothing_of_the_patient_gets_through(tmp_path, scan, caplog, capfd) -> N
     assert clean(pickle.dumps(volume).decode("latin-1"))
     named = from_dicom(folder, names=["case 7"])
     assert set(named.table["source"]) == {"case 7"} and clean(named.table.to_csv())
+
+
+def test_threads_that_read_leave_warnings_and_logs_as_they_were(tmp_path, scan) -> None:
+    def bad_uid(one, slice_) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one.SeriesInstanceUID = "Mustermann"
+
+    medical.write_dicom(tmp_path, scan, bad_uid)
+    before = list(warnings.filters), list(logging.getLogger("pydicom").filters)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with ThreadPoolExecutor(8) as pool:
+            read = list(pool.map(lambda _: read_volume(tmp_path).shape, range(24)))
+    assert set(read) == {scan.shape} and not caught
+    assert (list(warnings.filters), list(logging.getLogger("pydicom").filters)) == before
 
 
 def test_only_listed_attributes_are_parsed() -> None:

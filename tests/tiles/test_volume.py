@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.tiles import medical
 from widgetkit import tiles
-from widgetkit.errors import BadImage, InvalidInput, NoTissue
+from widgetkit.errors import BadImage, InvalidInput, NoTissue, WidgetkitError
 from widgetkit.tiles import Volume, read_volume
 from widgetkit.tiles.orient import anatomical, geometry_difference
 from widgetkit.tiles.voxels import as_values, scaled
@@ -169,6 +170,42 @@ def test_what_is_no_scan(tmp_path) -> None:
     medical.assert_same(read_volume(tmp_path), medical.scan())
     with pytest.raises(InvalidInput, match="one volume"):
         read_volume(tmp_path / "one.nrrd", series=2)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    scan = medical.scan(shape=(3, 6, 5))
+    medical.write_nifti(folder / "a.nii", scan)
+    medical.write_nrrd(folder / "a.nrrd", scan)
+    medical.write_enhanced(folder / "a.dcm", scan)
+    return folder
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    st.sampled_from(["a.nii", "a.nrrd", "a.dcm"]),
+    st.lists(
+        st.tuples(
+            st.integers(0, 2500),
+            st.sampled_from([b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f", b"nan ", b"9999", b"("]),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_any_damage_is_an_error_of_ours_or_none(written, name, damage) -> None:
+    raw = bytearray((written / name).read_bytes())
+    for at, junk in damage:
+        at %= len(raw)
+        raw[at : at + len(junk)] = junk
+    path = written / f"damaged{Path(name).suffix}"
+    path.write_bytes(raw)
+    try:
+        read_volume(path)
+    except WidgetkitError as error:
+        assert not any(secret in str(error) for secret in medical.SECRETS)
 
 
 def test_a_constant_image_and_sheared_axes_are_told(tmp_path) -> None:

@@ -237,31 +237,36 @@ def _decoded(dataset: Any, header: Header, frame: Frame, files: int) -> np.ndarr
 
 
 def _why(dataset: Any, where: str, error: Exception) -> str:
-    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
-    if syntax is not None and getattr(syntax, "is_compressed", False):
-        from pydicom.pixels.decoders.base import get_decoder
+    """Why pixels could not be decoded, and the cure."""
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import AllTransferSyntaxes
 
-        named = (
-            str(syntax.name) if not syntax.is_private and syntax.name != str(syntax) else "unknown"
-        )
-        try:
-            able = get_decoder(syntax).is_available
-        except NotImplementedError:
-            able = False
-        if not able:
-            return (
-                f"{where} is compressed as {named}, which nothing installed can decode. Run pip install "
-                "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg (or python-gdcm), or unpack the files "
-                "first with gdcmconv --raw or dcmdjpeg."
-            )
+    said = str(getattr(dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
+    syntax = next((one for one in AllTransferSyntaxes if str(one) == said), None)
+    if said and syntax is None:
         return (
-            f"{where} ({named}) cannot be decoded ({type(error).__name__}): it is damaged, or of a kind "
-            "that the installed decoder lacks, such as 12 bit. Export it again, or run pip install "
+            f"{where} is stored in a transfer syntax that is not one of DICOM's. Convert it first with "
+            "gdcmconv --raw, or export it again."
+        )
+    if syntax is None or not syntax.is_compressed:
+        return (
+            f"The pixels of {where[0].lower()}{where[1:]} cannot be read ({type(error).__name__}): fewer "
+            "than its header says, or damaged. Export it again."
+        )
+    try:
+        able = get_decoder(syntax).is_available
+    except NotImplementedError:
+        able = False
+    if able:
+        return (
+            f"{where} ({syntax.name}) cannot be decoded ({type(error).__name__}): it is damaged, or of a "
+            "kind that the installed decoder lacks, such as 12 bit. Export it again, or run pip install "
             "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg."
         )
     return (
-        f"The pixels of {where[0].lower()}{where[1:]} cannot be read ({type(error).__name__}): fewer than "
-        "its header says, or damaged. Export it again."
+        f"{where} is compressed as {syntax.name}, which nothing installed can decode. Run pip install "
+        "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg (or python-gdcm), or unpack the files first with "
+        "gdcmconv --raw or dcmdjpeg."
     )
 
 

@@ -129,22 +129,48 @@ def shown_modality(modality: str) -> str:
     return modality if modality in _MODALITIES else "other"
 
 
+class _Quiet:
+    """How many threads are inside :func:`quiet`, and what to put back after the last."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside: dict[int, int] = {}  # by thread
+        self.before: warnings.catch_warnings[None] | None = None
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.thread not in self.inside
+
+
+_QUIET = _Quiet()
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing of what pydicom reads gets into warnings or logs, where it may repeat values."""
+    """Nothing of what pydicom reads gets into warnings or logs, where it may repeat values.
+
+    Filters of warnings belong to the process: threads that come and go out of step would leave them
+    off, so the first in sets and the last out restores them.
+    """
     thread = threading.get_ident()
-
-    def drop(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
     logger = logging.getLogger("pydicom")
-    logger.addFilter(drop)
-    try:
-        with warnings.catch_warnings():
+    with _QUIET.lock:
+        if not _QUIET.inside:
+            _QUIET.before = warnings.catch_warnings()
+            _QUIET.before.__enter__()
             warnings.simplefilter("ignore")
-            yield
+            logger.addFilter(_QUIET.filter)
+        _QUIET.inside[thread] = _QUIET.inside.get(thread, 0) + 1
+    try:
+        yield
     finally:
-        logger.removeFilter(drop)
+        with _QUIET.lock:
+            _QUIET.inside[thread] -= 1
+            if not _QUIET.inside[thread]:
+                del _QUIET.inside[thread]
+            if not _QUIET.inside and _QUIET.before is not None:
+                _QUIET.before.__exit__(None, None, None)
+                _QUIET.before = None
+                logger.removeFilter(_QUIET.filter)
 
 
 def read_headers(files: Sequence[Path]) -> list[Header]:

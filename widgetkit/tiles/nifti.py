@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -105,8 +104,7 @@ def _header(path: Path, what: str) -> tuple[Any, bool]:
         for order, mark in (("little", "<"), ("big", ">")):
             if head[:4] == size.to_bytes(4, order) and len(head) >= size:  # type: ignore[arg-type]
                 try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore")
+                    with np.errstate(all="ignore"):
                         header = kind(head[:size], endianness=mark, check=False)
                         single = bytes(header["magic"].tobytes())[:2] == b"n+"
                         header.get_data_shape(), header.get_data_dtype()
@@ -136,8 +134,7 @@ def _geometry(header: Any, what: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     """Spacing, axes (3, 3) and origin of (k, j, i), in LPS; and what is odd."""
     problems: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with np.errstate(all="ignore"):
             coded = int(header["sform_code"]) > 0, int(header["qform_code"]) > 0
             affine = np.asarray(header.get_best_affine(), np.float64)
             both = header.get_qform() if all(coded) else None
