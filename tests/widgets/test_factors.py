@@ -387,3 +387,11 @@ def test_twenty_factors_and_many_classes(tmp_path: Path) -> None:
     figure = figure_of(panel)
     assert len(figure.data) == 60 and figure.layout.height < 20 * 700
     assert panel._table.value.count("<tr>") == 21
+
+
+def test_the_page_names_every_question(repo: Path) -> None:
+    page = (repo / "docs" / "factor-panel.md").read_text(encoding="utf-8")
+    assert [TITLES[kind] for kind in KINDS if TITLES[kind] not in page] == []
+    assert [kind for kind in KINDS if f"session.read_{kind}(" not in page] == []
+    for name in re.findall(r"\(images/([^)]+)\)", page):
+        assert (repo / "docs" / "images" / name).is_file()

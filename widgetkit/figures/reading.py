@@ -386,5 +386,10 @@ def _interval(value: float, low: float, high: float) -> str:
     if not np.isfinite(value):
         return "\N{EN DASH}"
     if not (np.isfinite(low) and np.isfinite(high)):
-        return f"{value:.2f}"
-    return f"{value:.2f}\n{low:.2f} to {high:.2f}"
+        return _fixed(value)
+    return f"{_fixed(value)}\n{_fixed(low)} to {_fixed(high)}"
+
+
+def _fixed(value: float) -> str:
+    text = f"{value:.2f}"
+    return text.removeprefix("-") if float(text) == 0 else text

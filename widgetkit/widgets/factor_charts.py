@@ -12,7 +12,7 @@ from widgetkit.factors import ClassPrediction
 from widgetkit.palette import colour
 from widgetkit.session.reading import index_of
 from widgetkit.widgets import charts
-from widgetkit.widgets.factor_tables import measure_of
+from widgetkit.widgets.factor_tables import fixed, measure_of
 
 if TYPE_CHECKING:
     from widgetkit.session.reading import Read
@@ -442,7 +442,7 @@ def _layers(found: Read, look: Look) -> Any:
     heat = go.Heatmap(
         z=[[_number(every[a][b]) for b in order] for a in at],
         x=list(range(len(order))), y=list(range(len(at))),
-        text=[[f"{every[a][b]:.2f}" for b in order] for a in at],
+        text=[[fixed(every[a][b]) for b in order] for a in at],
         texttemplate="%{text}" if len(order) <= 8 else None,
         customdata=[[f"{name} with factor {b + 1}" for b in order] for name in look.whole(at)],
         zmin=-1, zmax=1, colorscale="RdBu", reversescale=True, xgap=1, ygap=1,
@@ -493,5 +493,5 @@ def _interval(cell: Any) -> str:
     if not np.isfinite(r):
         return "\N{EN DASH}"
     if not (np.isfinite(low) and np.isfinite(high)):
-        return f"{r:.2f}"
-    return f"{r:.2f}<br>{low:.2f} to {high:.2f}"
+        return fixed(r)
+    return f"{fixed(r)}<br>{fixed(low)} to {fixed(high)}"

@@ -276,10 +276,11 @@ def _measured(found: Read, column: str) -> bool:
 def _plain(value: Any) -> str:
     if value is None or not np.isfinite(float(value)):
         return ""
-    return f"{value:d}" if isinstance(value, int | np.integer) else _fixed(float(value), 2)
+    return f"{value:d}" if isinstance(value, int | np.integer) else fixed(float(value), 2)
 
 
-def _fixed(value: float, digits: int) -> str:
+def fixed(value: float, digits: int = 2) -> str:
+    """A number with this many decimals, without the sign of a zero."""
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text
 
@@ -302,8 +303,8 @@ def _interval(
     if not np.isfinite(middle):
         return ""
     ends = (
-        f" ({_fixed(least, digits)} to {_fixed(most, digits)})"
+        f" ({fixed(least, digits)} to {fixed(most, digits)})"
         if np.isfinite(least) and np.isfinite(most)
         else ""
     )
-    return f"{_fixed(middle, digits)}{unit}{ends}"
+    return f"{fixed(middle, digits)}{unit}{ends}"

@@ -200,7 +200,9 @@ class FactorPanel(Panel):
                 trace.on_click(lambda trace, points, _: self._clicked(points, trace))
         self._said.value = _words(found.warned(look.names), found.sentences)
         self._put((figure,))
-        self._table.value = "".join(map(factor_tables.html, factor_tables.tables(found, look.names)))
+        self._table.value = "".join(
+            map(factor_tables.html, factor_tables.tables(found, look.names))
+        )
 
     def _put(self, charts: tuple[Any, ...]) -> None:
         before, self._chart.children = self._chart.children, charts
