@@ -189,20 +189,28 @@ class ConvAutoencoder:
         return f"ConvAutoencoder({self.shape}, channels={self.channels}, latent={self.latent}; {state})"
 
     def _build(self) -> AutoencoderNetwork:
-        from widgetkit.deep_clustering.network import AutoencoderNetwork
         from widgetkit.extraction.device import channels_last, choose_device
 
-        network = AutoencoderNetwork(
-            self.space,
-            planes=self.planes,
-            channels=self.channels,
-            latent=self.latent,
-            kernel=self.kernel,
-        )
+        # torch's own initial weights are not drawn: its global generator stays where it is
+        network = self._skeleton().to_empty(device="cpu")
         network.initialise(self.seed)
         network.to(choose_device(self.device))
         channels_last(network)
         return network.eval()
+
+    def _skeleton(self) -> AutoencoderNetwork:
+        """Names and shapes; nothing is allocated."""
+        from widgetkit.deep_clustering.network import AutoencoderNetwork
+        from widgetkit.extraction._torch import torch
+
+        with torch.device("meta"):
+            return AutoencoderNetwork(
+                self.space,
+                planes=self.planes,
+                channels=self.channels,
+                latent=self.latent,
+                kernel=self.kernel,
+            )
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -445,7 +453,6 @@ class ConvAutoencoder:
         ------
         StoreNotFound, StoreCorrupt, StoreTooNew
         """
-        from widgetkit.deep_clustering.network import AutoencoderNetwork
         from widgetkit.deep_clustering.training import check_history
         from widgetkit.extraction._torch import torch
 
@@ -455,21 +462,14 @@ class ConvAutoencoder:
             if header["kind"] != "autoencoder":
                 raise ValueError("a checkpoint of training; give it to fit(checkpoint=...)")
             found = cls(**header["network"], device=device)
-            found._preprocess = Preprocess.from_dict(header["preprocess"])
+            found._preprocess = _recorded(header["preprocess"])
             check_history(header["history"])
             best = header["best_epoch"]
             if not isinstance(best, int) or not 1 <= best <= len(header["history"]):
                 raise ValueError("no such epoch")
             found.history_, found.best_epoch_ = header["history"], best
             made.append(found)
-            with torch.device("meta"):  # names and shapes; nothing is allocated
-                network = AutoencoderNetwork(
-                    found.space,
-                    planes=found.planes,
-                    channels=found.channels,
-                    latent=found.latent,
-                    kernel=found.kernel,
-                )
+            network = found._skeleton()
             return {name: tuple(value.shape) for name, value in network.named_parameters()}
 
         _, arrays = files.read(path, expected)
@@ -496,6 +496,15 @@ def _scaling(images: Images, mean: float, std: float) -> Preprocess:
         scale=scale,
         note="mean and standard deviation of the images the autoencoder was trained on",
     )
+
+
+def _recorded(record: dict[str, Any]) -> Preprocess:
+    """A scaling from a file; ValueError unless :func:`_scaling` could have made it."""
+    found = Preprocess.from_dict(record)
+    plain = found.size is None and found.channels is None and found.window is None
+    if found.to_dict() != record or not plain or len(found.mean) != 1 or len(found.std) != 1:
+        raise ValueError("a scaling of other fields")
+    return found
 
 
 def _number(value: object, name: str, *, above: float, below: float) -> float:

@@ -6,6 +6,7 @@ opens it too. Nothing is compressed: what a member takes in memory is what it ta
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.errors import StoreCorrupt, StoreNotFound, StoreTooNew
+from widgetkit.errors import StoreCorrupt, StoreError, StoreNotFound, StoreTooNew
 from widgetkit.store import npy
 from widgetkit.store.atomic import atomic_write, reporting
 
@@ -44,11 +45,8 @@ def write(
     record = {"format": FORMAT, "version": VERSION, **header}
     text = json.dumps(record, allow_nan=False, sort_keys=True).encode()
     members: dict[str, np.ndarray] = {HEADER: np.frombuffer(text, np.uint8), **arrays}
-    with (
-        reporting(target.parent),
-        atomic_write(target) as file,
-        zipfile.ZipFile(_Sink(file.write), "w", zipfile.ZIP_STORED) as archive,  # type: ignore[arg-type]
-    ):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name, array in members.items():
             plain = npy.storable(np.asarray(array))
             # a ZipInfo of its own: its date is 1980, not now
@@ -56,6 +54,8 @@ def write(
                 zipfile.ZipInfo(f"{name}.npy"),
                 npy.header(plain.dtype, plain.shape) + plain.tobytes(),
             )
+    with reporting(target.parent), atomic_write(target) as file:
+        file.write(packed.getbuffer())
 
 
 def read(
@@ -88,35 +88,13 @@ def read(
             record = _header(archive, members, source)
             shapes = expected(record)
             arrays = _arrays(archive, members, shapes, source)
-    except (StoreCorrupt, StoreTooNew):
+    except StoreError:  # among them what `expected` found to differ
         raise
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
         raise StoreCorrupt(f"{source} cannot be read: {error}.") from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise StoreCorrupt(f"{source} has a header that makes no sense: {error}.") from None
     return record, arrays
-
-
-class _Sink:
-    """What a zip needs of a file that is written from start to end."""
-
-    def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
-        self._write, self._at = write, 0
-
-    def write(self, data: bytes | memoryview) -> int:
-        view = memoryview(data).cast("B")
-        self._write(view)
-        self._at += len(view)
-        return len(view)
-
-    def tell(self) -> int:
-        return self._at
-
-    def seekable(self) -> bool:
-        return False
-
-    def flush(self) -> None:
-        pass
 
 
 def _members(archive: zipfile.ZipFile, source: Path) -> dict[str, zipfile.ZipInfo]:

@@ -128,7 +128,7 @@ def _as_array(images: Any) -> np.ndarray:
                 f"Image {odd} has shape {shapes[odd]}, image 0 {shapes[0]}. Bring all to one shape "
                 "(and one spacing) first."
             )
-    values = np.asanyarray(images)
+    values: np.ndarray = np.asanyarray(images)
     if values.dtype.kind not in "uif":
         raise BadImage(f"Images of dtype {values.dtype}; they must be numbers.")
     if values.ndim < 3:

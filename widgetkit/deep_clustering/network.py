@@ -67,7 +67,12 @@ class AutoencoderNetwork(nn.Module):
             # 2 n - 1 + extra: exactly the side before, odd or even
             extra = tuple(1 - side % 2 for side in levels[level - 1])
             up[f"conv{level}"] = transposed(
-                widths[level], widths[level - 1], kernel, 2, half, output_padding=extra
+                widths[level],
+                widths[level - 1],
+                kernel,
+                2,
+                half,
+                output_padding=extra,  # type: ignore[arg-type]
             )
             if level > 1:
                 up[f"relu{level}"] = nn.ReLU()

@@ -86,7 +86,7 @@ def refine(
                 divergence = _divergence(p, now)
                 loss = error + schedule.weight * divergence
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimiser.step()
                 sums += len(rows) * np.array([float(error.detach()), float(divergence.detach())])
                 done += len(rows)

@@ -172,7 +172,7 @@ class Training:
             x, weight = self.data.batch(rows)
             loss, count = squared_error(x, self.network(x), weight)
             self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
             lost += float(loss.detach()) * count
             counted += count
