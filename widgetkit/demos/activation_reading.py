@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 K = 6
 #: The class that maps and importance are about: epithelium, as SHELL sees it.
 CLASS = 0
+#: What every answer about the labels has to say.
+NOTE = "The labels are those of another model (SHELL), not a pathologist's."
 #: Map methods that are compared with the factors, and on how many tiles: occlusion takes 225 passes
 #: for each.
 METHODS = {"gradcam": None, "relevance": None, "occlusion": 96}
@@ -34,7 +36,9 @@ def keep_readings(store: ActivationStore, model: Model) -> None:
     from widgetkit.factors.kept_maps import maps_of
     from widgetkit.factors.means import choose_rows
     from widgetkit.session import Session
+    from widgetkit.session.notes import keep_note
 
+    keep_note(store, "label", NOTE)
     made = factorise(store, k=K, seed=0)
     for method, count in METHODS.items():
         rows = choose_rows(len(store), None, count, 0)

@@ -41,6 +41,8 @@ def methods(session: Session) -> list[dict[str, str]]:
 
 def why_not(session: Session, method: type[MapMethod]) -> str:
     """A few words, empty where the method can run."""
+    if not method.targets & set(_KINDS.values()):
+        return "is asked for in Python"  # a session holds no target of its kind
     info = session.store.layers[session.layer]
     if not info.has_maps:
         return "needs stored maps of activations"
