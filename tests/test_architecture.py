@@ -11,7 +11,17 @@ import pytest
 
 REPO = Path(__file__).resolve().parent.parent
 PACKAGE = REPO / "widgetkit"
-HEAVY = ("torch", "umap", "numba", "sklearn", "plotly", "matplotlib")
+HEAVY = (
+    "torch",
+    "umap",
+    "numba",
+    "sklearn",
+    "plotly",
+    "matplotlib",
+    "pydicom",
+    "nibabel",
+    "captum",
+)
 
 # A room may import the rooms named here (and itself); "errors", "palette", "_version" serve all.
 BELOW: dict[str, set[str]] = {
@@ -161,6 +171,7 @@ def test_import_widgetkit_loads_nothing_heavy() -> None:
         "slides",
         "session",
         "figures",
+        "deep_clustering",
     ],
 )
 def test_a_room_loads_nothing_heavy_until_used(name: str) -> None:

@@ -1,7 +1,7 @@
-"""How much a latent vector belongs to each cluster: Student's t kernel, one place for all.
+"""How much a latent vector belongs to each cluster: Student's t kernel, with gradients.
 
-numpy arrays give numpy arrays, torch tensors give tensors that gradients pass through; the two
-agree to float32 rounding.
+numpy arrays give numpy arrays (:mod:`widgetkit.explain.soft`), torch tensors give tensors that
+gradients pass through; the two agree to float32 rounding.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.errors import ChannelMismatch, InvalidInput
+from widgetkit.explain.soft import soft_assign as assign_arrays
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,20 +59,8 @@ def soft_assign(Z: Any, centres: Any) -> Any:
     """
     if _is_tensor(Z) or _is_tensor(centres):
         return _assign_tensors(Z, centres)
-    z, mu = np.asarray(Z, np.float64), np.asarray(centres, np.float64)
-    _check_shapes(z.shape, mu.shape)
-    for name, values in (("Z", z), ("centres", mu)):
-        if not np.isfinite(values).all():
-            raise InvalidInput(f"{name} contains NaN or infinity; leave these rows out.")
-    distances = np.empty((len(z), len(mu)))
-    for column, centre in enumerate(mu):  # differences, not the expanded square: exact at 0
-        rest = z - centre
-        distances[:, column] = np.einsum("nd,nd->n", rest, rest)
-    nearest = distances.min(axis=1, keepdims=True)
-    # over the nearest centre's: no row underflows to 0 / 0, however far it is from all centres
-    kernel = (1 + nearest) / (1 + distances)
-    assigned: npt.NDArray[np.float64] = kernel / kernel.sum(axis=1, keepdims=True)
-    return assigned
+    _check_shapes(np.shape(Z), np.shape(centres))
+    return assign_arrays(Z, centres)
 
 
 def target_distribution(q: Any) -> Any:

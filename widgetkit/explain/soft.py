@@ -51,9 +51,11 @@ def soft_assign(latents: npt.ArrayLike, centres: npt.ArrayLike) -> npt.NDArray[n
     for what, values in (("latents", z), ("centres", mu)):
         if not np.isfinite(values).all():
             raise InvalidInput(f"Soft assignment was given NaN or infinity in the {what}.")
-    closeness = np.empty((len(z), len(mu)))
+    distances = np.empty((len(z), len(mu)))
     for index, centre in enumerate(mu):  # a centre at a time: (n, d) of memory, not (n, k, d)
         difference = z - centre
-        closeness[:, index] = 1 / (1 + np.einsum("nd,nd->n", difference, difference))
+        distances[:, index] = np.einsum("nd,nd->n", difference, difference)
+    # over the nearest centre's: no row underflows to 0 / 0, however far it is from all centres
+    closeness = (1 + distances.min(axis=1, keepdims=True)) / (1 + distances)
     shares: npt.NDArray[np.float64] = closeness / closeness.sum(axis=1, keepdims=True)
     return shares
