@@ -426,6 +426,13 @@ class TestNegative:
         found = factors.factorise(signed, k=4, method=method)
         assert "takes them as they are" in found.negative
 
+    def test_an_offset_that_was_given_is_not_passed_over(self, signed: ActivationStore) -> None:
+        learned = factors.factorise(signed, k=4, nonnegative="shift")
+        moved = factors.assign(signed, learned.prototypes, offset=learned.offset)
+        assert "was subtracted" in moved.negative
+        plain = factors.assign(signed, learned.prototypes)
+        assert "taken as they are" in plain.negative and "subtracted" not in plain.negative
+
     def test_without_negative_values_nothing_is_done(self, store: ActivationStore) -> None:
         one = factors.factorise(store, k=4)
         two = factors.factorise(store, k=4, nonnegative="shift")

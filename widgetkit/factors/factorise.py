@@ -238,8 +238,7 @@ def assign(
         scales = codes = None
         if normalisation is not None and groups is not None:
             scales, codes = preparing.slide_scales(store, info.name, groups), groups.codes
-        taken = "Negative values were taken as they are." if info.signed else Preparation.sentence
-        prepared = Preparation("error", moved, scales, codes, taken)
+        prepared = Preparation("error", moved, scales, codes, _taken(info, moved))
         drawn = draw(store, info.name, SAMPLE, seed, groups, check)
         weigher = Weigher(basis)
         weights = weigher(prepared.rows(drawn.values, drawn.rows))[0]
@@ -248,6 +247,14 @@ def assign(
     return _kept_or_run(
         store, info, params, seed, len(basis), name, make, progress=progress, cancel=cancel
     )
+
+
+def _taken(info: LayerInfo, moved: npt.NDArray[np.float32] | None) -> str:
+    """What :func:`assign` does with negative values; it is given prototypes and learns nothing."""
+    if moved is not None:
+        said = "The offset given with the prototypes was subtracted from every channel"
+        return f"{said}; what is negative after it was taken as it is."
+    return "Negative values were taken as they are." if info.signed else Preparation.sentence
 
 
 def load(store: ActivationStore, name: str) -> Factors:

@@ -32,7 +32,8 @@ def slide_share(factors: Factors, by: str = "slide") -> pd.DataFrame:
     -------
     DataFrame
         ``factor`` (0-based), ``share`` (eta squared), ``adjusted`` (what chance would give taken
-        off), what else :func:`widgetkit.analysis.group_share` tells, and ``warning``: text, empty
+        off), what else :func:`widgetkit.analysis.group_share` tells, and ``warning``: text (in words the
+        first factor is "factor 1", as everywhere), empty
         where less than half is explained. ``attrs["warning"]`` is one sentence about all.
 
     Raises
@@ -49,7 +50,7 @@ def slide_share(factors: Factors, by: str = "slide") -> pd.DataFrame:
         table.insert(0, "factor", range(factors.k))
     remedy = "" if factors.scales is not None else "; try normalise='slide'"
     table["warning"] = [
-        f"{share:.0%} of the variance of factor {int(i)} lies between {groups.column}s: it may be "
+        f"{share:.0%} of the variance of factor {int(i) + 1} lies between {groups.column}s: it may be "
         f"the stain or the scanner, not the tissue{remedy}."
         if share >= WARN_FROM
         else ""
