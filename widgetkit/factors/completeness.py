@@ -14,7 +14,8 @@ from widgetkit.analysis._columns import codes as coded
 from widgetkit.analysis._hooks import Cancel, Progress
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.factors.decompose import Counter, chunks
-from widgetkit.factors.means import choose_rows, groups_of, mean_by_group
+from widgetkit.factors.groups import values_of
+from widgetkit.factors.means import choose_rows, mean_by_group
 from widgetkit.factors.parts import Parts
 from widgetkit.factors.rest import Network, Rest, listed
 
@@ -151,7 +152,7 @@ def completeness(
     if shuffles < 1:
         raise InvalidInput(f"shuffles is {shuffles}: use 1 or more.")
     chosen = choose_rows(len(store), rows, n, seed)
-    groups, what = groups_of(store, chosen, by)
+    groups, what = values_of(store, chosen, by)
     rest = Rest(model, store, factors.layer)
     orders = derangements(factors.k, shuffles, seed)
     counter = Counter((3 + len(orders)) * len(chosen), progress, cancel)

@@ -13,8 +13,9 @@ from widgetkit.analysis._hooks import Cancel, Progress
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.explain.faithfulness import Curve, Score
 from widgetkit.factors.decompose import Counter, chunks
+from widgetkit.factors.groups import values_of
 from widgetkit.factors.importance import masked_scores
-from widgetkit.factors.means import choose_rows, groups_of, mean_by_group
+from widgetkit.factors.means import choose_rows, mean_by_group
 from widgetkit.factors.parts import Residual, check_residual
 from widgetkit.factors.rest import Network, Rest, class_index
 
@@ -130,7 +131,7 @@ def concept_curves(
         raise InvalidInput(f"random_orders is {random_orders}: use 1 or more.")
     ranking = ranked(order, factors.k, rank_by)
     chosen = choose_rows(len(store), rows, n, seed)
-    groups, what = groups_of(store, chosen, by)
+    groups, what = values_of(store, chosen, by)
     generator = np.random.default_rng([seed, 3])
     orders = [ranking, *(generator.permutation(factors.k) for _ in range(random_orders))]
     masks, where = np.unique(

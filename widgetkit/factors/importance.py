@@ -12,7 +12,8 @@ from widgetkit.analysis._hooks import Cancel, Progress
 from widgetkit.errors import InvalidInput
 from widgetkit.factors import sobol as sensitivity
 from widgetkit.factors.decompose import Counter, chunks, tiles_that_fit
-from widgetkit.factors.means import Mean, choose_rows, groups_of, mean_by_group
+from widgetkit.factors.groups import values_of
+from widgetkit.factors.means import Mean, choose_rows, mean_by_group
 from widgetkit.factors.parts import Parts, Residual, check_residual
 from widgetkit.factors.rest import Head, Network, Rest, checked, class_index, class_scores
 
@@ -276,7 +277,7 @@ def concept_importance(
     if sobol:
         sensitivity.designs(1, designs, seed)  # refuses a wrong number before anything is run
         runs += int(varied.sum()) * designs * (factors.k + 2)
-    groups, what = groups_of(store, chosen, by)
+    groups, what = values_of(store, chosen, by)
     rest = Rest(model, store, factors.layer)
     counter = Counter(runs, progress, cancel)
     drops = np.empty((len(chosen), factors.k, 2))

@@ -13,8 +13,8 @@ from widgetkit import explain
 from widgetkit.analysis._hooks import Cancel, Progress
 from widgetkit.errors import InvalidInput, NeedsModel, UnknownName, near
 from widgetkit.factors import kept_maps
+from widgetkit.factors.groups import values_of
 from widgetkit.factors.means import choose_rows
-from widgetkit.factors.means import groups_of as column_of
 from widgetkit.factors.rest import class_index
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def map_correlations(
             cancel=cancel,
         )
         maps[explain.get(name).title] = found.values
-    groups, what = column_of(store, chosen, by)
+    groups, what = values_of(store, chosen, by)
     labels = [f"factor {i + 1}" for i in range(factors.k)] if names is None else list(names)
     table = analysis.correlation_table(
         (
@@ -231,7 +231,7 @@ def predict_classes(
     y = table[label].to_numpy()
     if by is None and "patient" in table.columns and table["patient"].notna().all():
         by = "patient"
-    groups, what = column_of(store, np.arange(len(store)), by)
+    groups, what = values_of(store, np.arange(len(store)), by)
     known = store.class_names
     found = {str(value) for value in table[label].dropna().unique()}
     if classes is None and known is not None and found <= set(known):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from widgetkit.analysis._columns import group_codes
 from widgetkit.analysis.resampling import check_level, interval, resample, units_of
-from widgetkit.errors import InvalidInput, UnknownName, near
-
-if TYPE_CHECKING:
-    from widgetkit.store import ActivationStore
+from widgetkit.errors import InvalidInput
 
 Array = npt.NDArray[np.float64]
 
@@ -82,24 +78,6 @@ def mean_by_group(
         draws = resample(lambda c: mean(c @ sums, c @ numbers), units.count, n_boot, seed)
         low, high = interval(draws, units.count, check_level(level))
     return Mean(value, low, high, count, len(names), units.note)
-
-
-def groups_of(store: ActivationStore, rows: npt.NDArray[Any], by: str | None) -> tuple[Any, str]:
-    """The group of each row, and what it is called: column ``by``, or slide, or source.
-
-    Raises
-    ------
-    UnknownName
-        The table of tiles has no such column.
-    """
-    table = store.tiles
-    if by is None:
-        by = "slide" if "slide" in table.columns and table["slide"].notna().all() else "source"
-    if by not in table.columns:
-        raise UnknownName(
-            f"The tiles have no column {by!r} to group by. {near(by, map(str, table.columns))}"
-        )
-    return table[by].to_numpy()[rows], by
 
 
 def choose_rows(n_all: int, rows: object, n: int | None, seed: int) -> npt.NDArray[np.int64]:

@@ -15,9 +15,8 @@ from widgetkit import analysis
 from widgetkit import factors as factors_of
 from widgetkit.analysis import KChoice
 from widgetkit.errors import InvalidInput, NeedsModel, UnknownLayer, near
-from widgetkit.factors import groups
+from widgetkit.factors.groups import column_of, values_of
 from widgetkit.factors.kept_tables import keep_table, kept_table
-from widgetkit.factors.means import groups_of
 from widgetkit.session.notes import note_of
 from widgetkit.session.read import Read
 
@@ -56,7 +55,7 @@ Compute = Callable[["Asked"], "pd.DataFrame"]
 # -- from the weights alone --------------------------------------------------------------
 def slides(asked: Asked, factors: Factors, by: str) -> Read:
     table = factors_of.slide_share(factors, by)
-    column = groups.groups_of(asked.store, by).column
+    column = column_of(asked.store, by)
     table.attrs["by"] = column
     said = (
         f"Share of the variance of a factor's mean weight in a tile that lies between values of "
@@ -71,8 +70,8 @@ def slides(asked: Asked, factors: Factors, by: str) -> Read:
 
 def shares(asked: Asked, factors: Factors, column: str) -> Read:
     rows = np.arange(len(asked.store))
-    values, _ = groups_of(asked.store, rows, column)
-    slides_of, what = groups_of(asked.store, rows, None)
+    values, _ = values_of(asked.store, rows, column)
+    slides_of, what = values_of(asked.store, rows, None)
     there = asked.store.tiles[column].notna().to_numpy()
     if not there.any():
         raise InvalidInput(f"Column {column!r} of the tiles is empty.")
@@ -278,7 +277,7 @@ def _choose(
 ) -> KChoice:
     store = asked.store
     rows, _cells, values = store.sample_positions(layer, CHOICE_POSITIONS, asked.seed)
-    slides_of, _ = groups_of(store, rows, None)
+    slides_of, _ = values_of(store, rows, None)
     y = None
     if label is not None and len(np.unique(slides_of.astype(str))) > 2:
         y = store.tiles[label].to_numpy()[rows]
