@@ -11,6 +11,7 @@ from widgetkit.explain.base import (
     ChannelTarget,
     ClassTarget,
     ClusterTarget,
+    Coarsened,
     LatentTarget,
     Layer,
     MapMethod,
@@ -18,6 +19,7 @@ from widgetkit.explain.base import (
     Need,
     SelectionTarget,
     Target,
+    coarse_of,
 )
 from widgetkit.explain.compare import Agreement, agreement, pairwise
 from widgetkit.explain.registry import (
@@ -38,6 +40,7 @@ __all__ = [
     "ChannelTarget",
     "ClassTarget",
     "ClusterTarget",
+    "Coarsened",
     "LatentTarget",
     "Layer",
     "MapMethod",
@@ -48,6 +51,7 @@ __all__ = [
     "Target",
     "agreement",
     "area_mean",
+    "coarse_of",
     "compute",
     "faithfulness",
     "for_target",
