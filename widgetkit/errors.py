@@ -112,7 +112,7 @@ class Cancelled(WidgetkitError, RuntimeError):
 
 
 class FetchFailed(WidgetkitError, OSError):
-    """Demo data could not be fetched or does not have its recorded checksum."""
+    """A data file could not be fetched or does not have its recorded checksum."""
 
 
 def near(name: str, known: Iterable[str], *, most: int = 6) -> str:

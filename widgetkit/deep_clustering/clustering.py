@@ -27,6 +27,7 @@ from widgetkit.extraction.progress import ProgressLike, progress_for
 
 if TYPE_CHECKING:
     from widgetkit.deep_clustering.autoencoder import ConvAutoencoder
+    from widgetkit.deep_clustering.cluster_network import ClusterNetwork
     from widgetkit.tiles.base import TileSource
 
 Labels = npt.NDArray[np.int32]
@@ -213,6 +214,54 @@ class DeepClustering(Estimator):
     def soft_assign(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Student's t assignment of each latent vector to each cluster, (n, k); rows sum to 1."""
         return soft_assign(self._ready(X), self.cluster_centers_)
+
+    def network(self, autoencoder: ConvAutoencoder | None = None) -> ClusterNetwork:
+        """The encoder with these clusters as classes, for maps of a class.
+
+        Parameters
+        ----------
+        autoencoder : ConvAutoencoder, optional
+            Whose latent vectors were clustered. Left out after ``refine="dec"``: it is
+            ``autoencoder_``.
+
+        Returns
+        -------
+        ClusterNetwork
+            With copies of the weights; its softmax is :meth:`soft_assign` of the latent vectors.
+
+        Raises
+        ------
+        InvalidInput
+            No autoencoder, or another one than the refined.
+        ChannelMismatch
+            Its latent vectors are of another length.
+        NotTrained
+        """
+        from widgetkit.deep_clustering.cluster_network import ClusterNetwork
+
+        self._check_fitted()
+        return ClusterNetwork(self._encoding(autoencoder).module, self.cluster_centers_)
+
+    def _encoding(self, autoencoder: ConvAutoencoder | None) -> ConvAutoencoder:
+        """The autoencoder whose latent vectors the centres lie among."""
+        from widgetkit.extraction.identity import model_identity
+
+        refined: ConvAutoencoder | None = vars(self).get("autoencoder_")
+        found = refined if autoencoder is None else autoencoder
+        if found is None:
+            raise InvalidInput(
+                "The clusters do not know their encoder: pass the autoencoder= whose latent vectors "
+                "were clustered."
+            )
+        found.preprocess  # noqa: B018  raises unless it is trained
+        if refined is not None and found is not refined:
+            given, own = (model_identity(one.module)["weights_hash"] for one in (found, refined))
+            if given != own:
+                raise InvalidInput(
+                    "These clusters are of the refined autoencoder, and its latent vectors are not "
+                    "those of the one given. Leave autoencoder= out: it is autoencoder_."
+                )
+        return found
 
     def _ready(self, X: npt.ArrayLike) -> Floats:
         self._check_fitted()

@@ -18,8 +18,8 @@ from widgetkit.demos.activation import (
     build_activation_store,
 )
 from widgetkit.demos.build import build_demo_store, demo_model, demo_tiles, green_share
-from widgetkit.demos.fetch import cache_folder, fetch
 from widgetkit.demos.ship import activation_slides, activation_store, demo_store
+from widgetkit.tiles.fetch import cache_folder, fetch
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from widgetkit.demos.fetch import cache_folder
 from widgetkit.errors import FetchFailed, StoreCorrupt, StoreError
+from widgetkit.tiles.fetch import cache_folder
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
