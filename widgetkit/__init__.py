@@ -35,7 +35,7 @@ _PUBLIC = {
     "demo": "widgetkit.demos",
 }
 _MODULES = (
-    "analysis", "errors", "explain", "factors", "figures", "session", "slides", "store", "testing", "tiles", "widgets",
+    "analysis", "concepts", "errors", "explain", "factors", "figures", "session", "slides", "store", "testing", "tiles", "widgets",
 )  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_MODULES]
@@ -59,6 +59,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from widgetkit import (
         analysis,
+        concepts,
         errors,
         explain,
         factors,

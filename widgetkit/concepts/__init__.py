@@ -1,0 +1,9 @@
+"""Concepts read from a network's activations: which ones it sees, how surely, and what they count.
+
+Arrays in, tables out; nothing here knows a store, a session or a view, and importing the package
+imports neither scikit-learn, scipy nor torch.
+"""
+
+from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
+
+__all__ = ["LocalRodeo", "ShrunkNormal"]
