@@ -35,7 +35,7 @@ _PUBLIC = {
     "demo": "widgetkit.demos",
 }
 _MODULES = (
-    "analysis", "concepts", "errors", "explain", "factors", "figures", "session", "slides", "store", "testing", "tiles", "widgets",
+    "analysis", "concepts", "errors", "explain", "factors", "figures", "session", "simulate", "slides", "store", "testing", "tiles", "widgets",
 )  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_MODULES]
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
         factors,
         figures,
         session,
+        simulate,
         slides,
         store,
         testing,

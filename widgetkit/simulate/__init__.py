@@ -1,0 +1,53 @@
+"""Chest CT with abnormalities of which everything is known: data to test a method on.
+
+``lung_abnormalities`` makes images, ``covariates`` clinical variables that go with them. ``thorax``
+draws a chest where there is no CT; ``lung_labels`` finds the lungs of one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# public name -> module that defines it; loaded when first used. No module may be called like a
+# public name: importing it would put the module where the function should be.
+_PUBLIC = {
+    "Covariates": "widgetkit.simulate.planted",
+    "LungSimulation": "widgetkit.simulate.simulation",
+    "Nuisance": "widgetkit.simulate.simulation",
+    "Phantom": "widgetkit.simulate.phantom",
+    "covariates": "widgetkit.simulate.planted",
+    "lung_abnormalities": "widgetkit.simulate.simulation",
+    "lung_labels": "widgetkit.simulate.lungs",
+    "thorax": "widgetkit.simulate.phantom",
+}
+
+__all__ = [
+    "Covariates",
+    "LungSimulation",
+    "Nuisance",
+    "Phantom",
+    "covariates",
+    "lung_abnormalities",
+    "lung_labels",
+    "thorax",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'widgetkit.simulate' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+if TYPE_CHECKING:
+    from widgetkit.simulate.lungs import lung_labels
+    from widgetkit.simulate.phantom import Phantom, thorax
+    from widgetkit.simulate.planted import Covariates, covariates
+    from widgetkit.simulate.simulation import LungSimulation, Nuisance, lung_abnormalities
