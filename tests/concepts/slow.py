@@ -13,7 +13,7 @@ def rodeo(
     *,
     start: float = 50.0,
     shrink: float = 0.9,
-    most_steps: int = 80,
+    least: float = 0.01,
 ) -> tuple[float, np.ndarray]:
     """Local rodeo at one point ``x`` (d,) from samples ``X`` (n, d), dimension by dimension.
 
@@ -24,14 +24,13 @@ def rodeo(
     bound = sqrt(2 * log(n * (log(d) if d > 1 else 1.0)))
     h = np.full(d, float(start))
     active = set(range(d))
-    for _ in range(most_steps):
-        if not active:
-            break
+    while active:
         exponent = -(((x - X) / h) ** 2).sum(axis=1) / 2
         K = np.exp(exponent - exponent.max())
         for j in sorted(active):
             Z = ((x[j] - X[:, j]) ** 2 - h[j] ** 2) * K
-            if abs(Z.mean()) > Z.std(ddof=1) / sqrt(n) * bound:
+            moves = h[j] * shrink >= least
+            if moves and abs(Z.mean()) > Z.std(ddof=1) / sqrt(n) * bound:
                 h[j] *= shrink
             else:
                 active.remove(j)
@@ -42,7 +41,7 @@ def rodeo(
 
 
 def rodeo_rows(
-    x: np.ndarray, X: np.ndarray, *, start: float = 50.0, shrink: float = 0.9, most_steps: int = 80
+    x: np.ndarray, X: np.ndarray, *, start: float = 50.0, shrink: float = 0.9, least: float = 0.01
 ) -> float:
     """The same with all dimensions of a step at once: a loop over points only."""
     n, d = X.shape
@@ -50,13 +49,12 @@ def rodeo_rows(
     h = np.full(d, float(start))
     active = np.ones(d, bool)
     D = (x - X) ** 2
-    for _ in range(most_steps):
-        if not active.any():
-            break
+    while active.any():
         exponent = D @ (-0.5 / h**2)
         K = np.exp(exponent - exponent.max())
         Z = (D[:, active] - h[active] ** 2) * K[:, None]
         goes = np.abs(Z.mean(axis=0)) > Z.std(axis=0, ddof=1) / sqrt(n) * bound
+        goes &= h[active] * shrink >= least
         at = np.flatnonzero(active)
         h[at[goes]] *= shrink
         active[at[~goes]] = False

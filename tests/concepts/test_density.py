@@ -63,7 +63,7 @@ def clouds(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 def test_equals_the_published_loop(cloud: tuple[np.ndarray, np.ndarray]) -> None:
     """Every comparison comes out as in the loop, so bandwidths are equal to the last steps' rounding."""
     X, Q = cloud
-    model = LocalRodeo(scale="none")
+    model = LocalRodeo(scale="none", least=0.01)
     varies = X.min(axis=0) < X.max(axis=0)
     if not varies.any():
         with pytest.raises(InvalidInput, match="constant"):
@@ -88,8 +88,8 @@ def test_equals_the_published_loop_in_100_dimensions(kind: str) -> None:
         both = np.maximum(both, 0)
     X, Q = both[:400], np.concatenate([both[400:], both[:1], both[:1] + 40])
     scale = X.std(axis=0)
-    found = LocalRodeo().fit(X).log_density(Q)
-    expected = [rodeo(x, X / scale)[0] - np.log(scale).sum() for x in Q / scale]
+    found = LocalRodeo(least=0.05).fit(X).log_density(Q)
+    expected = [rodeo(x, X / scale, least=0.05)[0] - np.log(scale).sum() for x in Q / scale]
     assert np.isfinite(found).all() and (found < -100).any()
     assert_allclose(found, expected, rtol=1e-9)
 
@@ -123,7 +123,9 @@ def test_one_dimension_has_the_bias_that_theory_gives() -> None:
     x = np.linspace(-2.5, 2.5, 11)[:, None]
     gaps, raw = [], []
     for seed in range(20):
-        model = LocalRodeo(scale="none").fit(np.random.default_rng(seed).normal(size=(3000, 1)))
+        model = LocalRodeo(scale="none", least=0.01).fit(
+            np.random.default_rng(seed).normal(size=(3000, 1))
+        )
         h = model.bandwidths(x)[:, 0]
         assert ((h > 0.05) & (h < 3)).all()
         gaps.append(model.log_density(x) - norm.logpdf(x[:, 0], 0, np.sqrt(1 + h**2)))
@@ -137,7 +139,7 @@ def test_a_product_of_normals_has_the_bias_of_each() -> None:
     for seed in range(20):
         generator = np.random.default_rng(seed)
         X, Q = generator.normal(size=(3000, 3)), np.random.default_rng(99).normal(size=(6, 3))
-        model = LocalRodeo(scale="none").fit(X)
+        model = LocalRodeo(scale="none", least=0.01).fit(X)
         width = np.sqrt(1 + model.bandwidths(Q) ** 2)
         gaps.append(model.log_density(Q) - norm.logpdf(Q, 0, width).sum(axis=1))
     assert np.abs(np.mean(gaps, axis=0)).max() < 0.1
@@ -148,7 +150,7 @@ def test_irrelevant_dimensions_keep_large_bandwidths() -> None:
     generator = np.random.default_rng(0)
     X = generator.uniform(-1, 1, (2000, 10))
     X[:1500, :2] = generator.normal(0, 0.05, (1500, 2))
-    h = LocalRodeo().fit(X).bandwidths(np.zeros((1, 10)))[0]
+    h = LocalRodeo(least=0.01).fit(X).bandwidths(np.zeros((1, 10)))[0]
     assert h[:2].max() < 0.2 and h[2:].min() > 3 * h[:2].max()
 
 
@@ -171,7 +173,10 @@ def test_the_ratio_of_two_known_densities() -> None:
     A, B = generator.normal(1, 1, (20_000, 1)), generator.normal(0, 1, (20_000, 1))
     normal = ShrunkNormal().fit(A).log_density(x) - ShrunkNormal().fit(B).log_density(x)
     assert_allclose(normal, x[:, 0] - 0.5, atol=0.05)
-    ours, other = LocalRodeo(scale="none").fit(A), LocalRodeo(scale="none").fit(B)
+    ours, other = (
+        LocalRodeo(scale="none", least=0.01).fit(A),
+        LocalRodeo(scale="none", least=0.01).fit(B),
+    )
     wide = [np.sqrt(1 + model.bandwidths(x)[:, 0] ** 2) for model in (ours, other)]
     expected = norm.logpdf(x[:, 0], 1, wide[0]) - norm.logpdf(x[:, 0], 0, wide[1])
     assert_allclose(ours.log_density(x) - other.log_density(x), expected, atol=0.06)
@@ -234,13 +239,27 @@ def test_bad_input(model: Any) -> None:
 
 def test_bad_parameters() -> None:
     X = np.random.default_rng(0).normal(size=(10, 3))
-    for bad in ({"start": 0}, {"shrink": 1.0}, {"most_steps": 0}, {"start": "50"}):
+    for bad in ({"start": 0}, {"shrink": 1.0}, {"least": 0}, {"least": 51}, {"start": "50"}):
         with pytest.raises(InvalidInput):
             LocalRodeo(**bad).fit(X)
     with pytest.raises(InvalidInput, match="shrinkage"):
         ShrunkNormal(2.0).fit(X)
     with pytest.raises(InvalidInput, match="equal"):
         ShrunkNormal().fit(X).parts([np.array([1, 1])])
+
+
+def test_a_unit_that_is_always_0_among_the_samples_does_not_decide_alone() -> None:
+    """Without a least bandwidth one unit that is dead in the examples would outweigh all others."""
+    generator = np.random.default_rng(0)
+    X = np.maximum(generator.normal(size=(300, 5)), 0)
+    dead = np.flatnonzero(X[:, 0] == 0)
+    x = np.array([[1.0, 0.5, 0.5, 0.5, 0.5], [0.0, 0.5, 0.5, 0.5, 0.5]])
+    gaps = []
+    for least in (0.3, 0.01):
+        found = LocalRodeo(least=least).fit(X).parts([dead]).log_density(x)[:, 0]
+        gaps.append(found[1] - found[0])
+    assert gaps[0] < 30 and gaps[1] > 1000
+    assert (LocalRodeo().fit(X).bandwidths(X) >= 0.3 * X.std(axis=0)).all()
 
 
 def test_same_bytes() -> None:

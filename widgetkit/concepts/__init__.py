@@ -5,5 +5,7 @@ imports neither scikit-learn, scipy nor torch.
 """
 
 from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
+from widgetkit.concepts.identify import Identified, identify
+from widgetkit.concepts.ratio import DensityRatioConcepts
 
-__all__ = ["LocalRodeo", "ShrunkNormal"]
+__all__ = ["DensityRatioConcepts", "Identified", "LocalRodeo", "ShrunkNormal", "identify"]

@@ -42,11 +42,20 @@ _MARGIN = 1e-9
 
 @dataclass(frozen=True)
 class Rule:
-    """``start``, ``shrink`` and ``most_steps`` of :class:`~widgetkit.concepts.LocalRodeo`."""
+    """``start``, ``shrink`` and ``least`` of :class:`~widgetkit.concepts.LocalRodeo`."""
 
     start: float
     shrink: float
-    most_steps: int
+    least: float
+
+    @property
+    def most_steps(self) -> int:
+        """Steps until a bandwidth would fall below the least one."""
+        steps, h = 0, self.start
+        while h * self.shrink >= self.least:
+            h *= self.shrink
+            steps += 1
+        return steps
 
     def bound(self, n: int, d: int) -> float:
         """How many standard errors a mean must be away from 0 for a bandwidth to shrink."""
@@ -55,7 +64,7 @@ class Rule:
 
     def bandwidth(self, step: int) -> float:
         # multiplied up, as the loop does, and not a power: the last bit decides ties
-        found = float(self.start)
+        found = self.start
         for _ in range(step):
             found *= self.shrink
         return found

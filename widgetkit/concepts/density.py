@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.analysis._arrays import as_matrix, check_count, check_finite, choice
+from widgetkit.analysis._arrays import as_matrix, check_finite, choice
 from widgetkit.analysis._estimator import Estimator
 from widgetkit.concepts._rodeo import Array, Estimate, Rows, Rule, Samples
 from widgetkit.errors import InvalidInput, TooFew
@@ -113,9 +113,10 @@ class LocalRodeo(_Scaled):
     scale : "sd" or "none"
         What a bandwidth of 1 is: a standard deviation of the unit over the samples fitted to, so
         that ``start`` does not depend on the size of activations; or 1 as published.
-    most_steps : int
-        A bandwidth shrinks so often at the most (80 times: to 0.011). Where samples share one value,
-        as units that are 0 do, it would shrink for ever.
+    least : float
+        Smallest bandwidth. 0.3 standard deviations is what suits 500 samples of one normal dimension. As
+        published there is none: where samples share one value, as rectified units share 0, a
+        bandwidth shrinks for ever, and one point that differs in one unit then has no density at all.
 
     Attributes
     ----------
@@ -151,12 +152,12 @@ class LocalRodeo(_Scaled):
         shrink: float = 0.9,
         *,
         scale: Literal["sd", "none"] = "sd",
-        most_steps: int = 80,
+        least: float = 0.3,
     ) -> None:
         self.start = start
         self.shrink = shrink
         self.scale = scale
-        self.most_steps = most_steps
+        self.least = least
 
     def fit(self, X: npt.ArrayLike, y: object = None) -> Self:
         """Keep the samples.
@@ -213,12 +214,16 @@ class LocalRodeo(_Scaled):
         return self._samples.estimate(points, [None], self._rule())[0]
 
     def _rule(self) -> Rule:
-        start, shrink = self.start, self.shrink
+        start, shrink, least = self.start, self.shrink, self.least
         if not (isinstance(start, (int, float, np.number)) and 0 < float(start) < np.inf):
             raise InvalidInput(f"start must be a positive number, got {start!r}.")
         if not (isinstance(shrink, (int, float, np.number)) and 0 < float(shrink) < 1):
             raise InvalidInput(f"shrink must be a number between 0 and 1, got {shrink!r}.")
-        return Rule(float(start), float(shrink), check_count(self.most_steps, "most_steps"))
+        if not (isinstance(least, (int, float, np.number)) and 0 < float(least) <= float(start)):
+            raise InvalidInput(
+                f"least must be a positive number and not above start ({start!r}); got {least!r}."
+            )
+        return Rule(float(start), float(shrink), float(least))
 
 
 @dataclass(frozen=True)
