@@ -407,11 +407,21 @@ class ConvAutoencoder:
         NotTrained, BadImage
             And what ``wk.extract`` raises.
         """
+        return self._extract(self.module, tiles, out, options)
+
+    def _extract(
+        self,
+        module: torch.nn.Module,
+        tiles: TileSource,
+        out: str | os.PathLike[str],
+        options: dict[str, Any],
+    ) -> ActivationStore:
+        """:meth:`to_store` of a network with this encoder and these layers."""
         from widgetkit.extraction import Layout, extract
 
         open_images(tiles, self.shape)
         return extract(
-            self.module,
+            module,
             tiles,
             [LAST, LATENT],
             out=out,

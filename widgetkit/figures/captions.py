@@ -60,10 +60,13 @@ def clustering_sentence(session: Session) -> str:
 def maps_sentence(session: Session) -> str:
     """By which method the maps were made, and of what."""
     from widgetkit import explain
+    from widgetkit.session.mapspec import words_for
 
     spec = session.map_spec
-    target = "" if spec.target is None else f" of target {spec.target}"
-    return f"Maps: {explain.get(spec.method).title}{target}."
+    of = words_for(spec, session.clustering, session.store)
+    layer = session.map_layer()
+    where = "" if layer == session.layer else f", on layer {layer}"
+    return f"Maps: {explain.get(spec.method).title} of {of}{where}."
 
 
 def caption(
@@ -97,7 +100,7 @@ def caption(
         sentences.append(projection_sentence(session))
     if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading"):
         sentences.append(clustering_sentence(session))
-    if kind in ("maps", "explorer", "slide") and session.store.layers[session.layer].has_maps:
+    if kind in ("maps", "explorer", "slide") and session.store.layers[session.map_layer()].has_maps:
         sentences.append(maps_sentence(session))
     if kind in ("clusters", "explorer") and 0 < session.selection.count < len(session.store):
         sentences.append("Numbers at the bars: how many times the rest's share.")
