@@ -6,6 +6,17 @@ imports neither scikit-learn, scipy nor torch.
 
 from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
 from widgetkit.concepts.identify import Identified, identify
+from widgetkit.concepts.probe import ProbeConcepts
 from widgetkit.concepts.ratio import DensityRatioConcepts
+from widgetkit.concepts.report import ConceptReport, concept_report
 
-__all__ = ["DensityRatioConcepts", "Identified", "LocalRodeo", "ShrunkNormal", "identify"]
+__all__ = [
+    "ConceptReport",
+    "DensityRatioConcepts",
+    "Identified",
+    "LocalRodeo",
+    "ProbeConcepts",
+    "ShrunkNormal",
+    "concept_report",
+    "identify",
+]

@@ -267,7 +267,7 @@ def checked_folds(folds: npt.ArrayLike, data: Training) -> Codes:
         As said, or fewer than two folds.
     """
     fold = group_codes(folds, len(data.X), "folds")[1]
-    for of, what in ((data.groups, "patient"), (data.images.codes, "image")):
+    for of, what in ((data.images.codes, "image"), (data.groups, "patient")):
         pairs = np.unique(np.stack([of, fold]), axis=1)
         torn = len(pairs[0]) - len(np.unique(pairs[0]))
         if torn:
