@@ -180,7 +180,7 @@ def test_real_lungs(real) -> None:
     assert "real CT" in real.source and set(real.table["patient"]) == {"1", "2"}
     assert not (real.masks & ~real.lung).any()
     for image, mask, lung in zip(real.images, real.masks, real.lung, strict=True):
-        assert np.median(image[lung & ~mask]) < -780
+        assert np.median(image[lung & ~mask]) < -700
         assert 0.15 < lung.mean() < 0.5
     areas = real.table["content_mm"] / (np.pi * 22**2)
     assert areas.between(0.75, 1.2).all()

@@ -5,7 +5,7 @@ Cheap to import: methods are loaded when first asked for, and none of them impor
 
 from __future__ import annotations
 
-from widgetkit.explain import faithfulness, sanity
+from widgetkit.explain import faithfulness, localisation, sanity
 from widgetkit.explain.base import (
     Batch,
     ChannelTarget,
@@ -57,6 +57,7 @@ __all__ = [
     "for_target",
     "get",
     "is_live",
+    "localisation",
     "methods",
     "pairwise",
     "register",

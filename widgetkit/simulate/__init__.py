@@ -1,7 +1,8 @@
 """Chest CT with abnormalities of which everything is known: data to test a method on.
 
-``lung_abnormalities`` makes images, ``covariates`` clinical variables that go with them. ``thorax``
-draws a chest where there is no CT; ``lung_labels`` finds the lungs of one.
+``lung_abnormalities`` makes images, ``covariates`` clinical variables that go with them, and
+``clam_experiment`` repeats the simulation of the CLAM publication. ``thorax`` draws a chest where
+there is no CT; ``lung_labels`` finds the lungs of one.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 # public name -> module that defines it; loaded when first used. No module may be called like a
 # public name: importing it would put the module where the function should be.
 _PUBLIC = {
+    "ClamExperiment": "widgetkit.simulate.experiments",
     "Covariates": "widgetkit.simulate.planted",
     "LungSimulation": "widgetkit.simulate.simulation",
     "Nuisance": "widgetkit.simulate.simulation",
     "Phantom": "widgetkit.simulate.phantom",
+    "Training": "widgetkit.simulate.experiments",
+    "clam_experiment": "widgetkit.simulate.experiments",
     "covariates": "widgetkit.simulate.planted",
     "lung_abnormalities": "widgetkit.simulate.simulation",
     "lung_labels": "widgetkit.simulate.lungs",
@@ -23,10 +27,13 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "ClamExperiment",
     "Covariates",
     "LungSimulation",
     "Nuisance",
     "Phantom",
+    "Training",
+    "clam_experiment",
     "covariates",
     "lung_abnormalities",
     "lung_labels",
@@ -47,6 +54,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from widgetkit.simulate.experiments import ClamExperiment, Training, clam_experiment
     from widgetkit.simulate.lungs import lung_labels
     from widgetkit.simulate.phantom import Phantom, thorax
     from widgetkit.simulate.planted import Covariates, covariates

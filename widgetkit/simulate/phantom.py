@@ -191,7 +191,7 @@ class _Chest:
         for direction in ((1.0, -0.5, 0.8), (0.7, 0.5, 0.9), (0.1, -0.9, 0.9), (0.0, 0.4, 1.0),
                           (-0.7, 0.7, 0.7), (-0.8, -0.2, 0.8), (-1.0, 0.5, 0.3)):  # fmt: skip
             heading = np.array(direction) * (1, 1, side) + rng.normal(0, 0.12, 3)
-            branches.append((origin, heading / np.linalg.norm(heading), 5.0, 34.0))
+            branches.append((origin, heading / np.linalg.norm(heading), 3.2, 34.0))
         step = np.array(spacing)
         start = np.array([0.5 * spacing[0], 0.5 * spacing[1] - 145, 0.5 * spacing[2] - 175])
         while branches:

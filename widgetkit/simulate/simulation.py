@@ -67,9 +67,9 @@ class Nuisance:
 
     backgrounds: int = 4
     patients: int = 1
-    heights: tuple[float, float] = (0.4, 0.6)
-    shift_mm: float = 3.0
-    position_mm: float = 3.0
+    heights: tuple[float, float] = (0.45, 0.55)
+    shift_mm: float = 2.0
+    position_mm: float = 2.0
     size: float = 0.04
     intensity_hu: float = 15.0
     density_hu: float = 10.0
@@ -242,8 +242,8 @@ def lung_abnormalities(
     Notes
     -----
     In a slice the upper half of a lung is the one to the front, which is up in the picture; in a
-    volume the one to the head. The abnormality is put where it fits best in that half, and what
-    would reach beyond the lung is cut off, as pleura and fissures do. It is blended on a grid three
+    volume the one to the head. The abnormality is put where it fits best in that half of all
+    backgrounds, and what would reach beyond the lung is cut off, as pleura and fissures do. It is blended on a grid three
     times as fine as the pixels, so that its edge fills pixels in part; what is behind ground glass
     shows through, and behind a solid one it does not. Noise is correlated over neighbouring pixels
     as a soft reconstruction kernel has it.
@@ -340,45 +340,50 @@ def _spread_backgrounds(
 
 
 class _Rooms:
-    """Where in each half of each lung there is most room for an abnormality."""
+    """Where in each half of each lung there is most room for an abnormality.
+
+    One place for all backgrounds, where it fits into each: a place of its own in every slice would be
+    a difference between images that is larger than most of those between groups.
+    """
 
     def __init__(self, found: Backgrounds) -> None:
-        self._found = found
-        self._depth: dict[tuple[int, int], Floats] = {}
-        self._centre: dict[tuple[int, str, float], npt.NDArray[np.float64]] = {}
+        self._items = found.items
+        self._depth: dict[int, Floats] = {}
+        self._centre: dict[tuple[str, float], npt.NDArray[np.float64]] = {}
         self.step = np.array(found.spacing) / FINE
 
-    def centre(self, which: int, location: str, radius: float) -> npt.NDArray[np.float64]:
+    def centre(self, location: str, radius: float) -> npt.NDArray[np.float64]:
         """In fine points from the first."""
-        key = which, location, radius
+        key = location, radius
         if key not in self._centre:
-            self._centre[key] = self._find(which, location, radius)
+            self._centre[key] = self._find(location, radius)
         return self._centre[key]
 
-    def _find(self, which: int, location: str, radius: float) -> npt.NDArray[np.float64]:
+    def _find(self, location: str, radius: float) -> npt.NDArray[np.float64]:
         from scipy import ndimage
 
         side, half = location.split("-")
         row = SIDES.index(side)
-        lung = self._found.items[which].lungs[row] > 0.5
-        if (which, row) not in self._depth:
-            self._depth[which, row] = ndimage.distance_transform_edt(lung, sampling=self.step)
-        depth = self._depth[which, row]
-        axis = np.arange(lung.shape[0])
-        volume = lung.reshape(len(axis), -1).sum(1).cumsum()
-        cut = int(np.searchsorted(volume, volume[-1] / 2))
+        if row not in self._depth:
+            common = np.min([item.lungs[row] for item in self._items], axis=0) > 0.5
+            self._depth[row] = ndimage.distance_transform_edt(common, sampling=self.step)
+        depth = self._depth[row]
+        axis = np.arange(depth.shape[0])
+        content = (depth > 0).reshape(len(axis), -1).sum(1).cumsum()
+        cut = int(np.searchsorted(content, content[-1] / 2))
         # upper is to the front in a slice (first rows), to the head in a volume (last slices)
-        upper = axis < cut if lung.ndim == 2 else axis >= cut
-        inside = lung & (upper if half == "upper" else ~upper).reshape(-1, *(1,) * (lung.ndim - 1))
-        points = np.argwhere(inside)
-        middle = points.mean(axis=0)
-        away = np.linalg.norm((points - middle) * self.step, axis=1)
+        first = (axis < cut) == (half == "upper")
+        inside = first if depth.ndim == 2 else ~first
+        points = np.argwhere((depth > 0) & inside.reshape(-1, *(1,) * (depth.ndim - 1)))
         room = depth[tuple(points.T)]
-        if room.max() < ROOM * radius:
+        if not len(points) or room.max() < ROOM * radius:
+            most = 2 * room.max() if len(points) else 0.0
             raise InvalidInput(
-                f"The {half} half of the {side} lung has room for some {2 * room.max():.0f} mm, and the "
-                f"abnormality is {2 * radius:.0f} mm across. Give a smaller size."
+                f"The {half} half of the {side} lung has room for some {most:.0f} mm in every background, "
+                f"and the abnormality is {2 * radius:.0f} mm across. Give a smaller size, or backgrounds "
+                "that are more alike."
             )
+        away = np.linalg.norm((points - points.mean(axis=0)) * self.step, axis=1)
         best: npt.NDArray[np.float64] = points[
             np.argmax(np.minimum(room, radius) - 0.25 * away)
         ].astype(np.float64)
@@ -414,7 +419,7 @@ def _one(
     density = float(spread[dims + 2]) * nuisance.density_hu
     grain = _grain(rng, found.shape)
     shown = body(levels["shape"], diameter, dims, rng)
-    centre = rooms.centre(which, levels["location"], levels["size"] / 2) + move / rooms.step
+    centre = rooms.centre(levels["location"], levels["size"] / 2) + move / rooms.step
     fine, share = _blend(ground, SIDES.index(side), centre, shown, hu, density, found, rooms.step)
     start = [
         found.pad * FINE + round(float(d))
