@@ -4,6 +4,7 @@ Arrays in, tables out; nothing here knows a store, a session or a view, and impo
 imports neither scikit-learn, scipy nor torch.
 """
 
+from widgetkit.concepts.cav import ConceptActivationVectors
 from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
 from widgetkit.concepts.identify import Identified, identify
 from widgetkit.concepts.probe import ProbeConcepts
@@ -11,6 +12,7 @@ from widgetkit.concepts.ratio import DensityRatioConcepts
 from widgetkit.concepts.report import ConceptReport, concept_report
 
 __all__ = [
+    "ConceptActivationVectors",
     "ConceptReport",
     "DensityRatioConcepts",
     "Identified",
