@@ -13,12 +13,12 @@ from widgetkit.errors import Cancelled, InvalidInput, TooFew, UnknownName
 from widgetkit.explain.clam import Clam
 from widgetkit.simulate import Nuisance, Training, clam_experiment, lung_abnormalities
 from widgetkit.simulate.agreement import agreement
-from widgetkit.simulate.experiments import (
+from widgetkit.simulate.experiments import mean_and_interval
+from widgetkit.simulate.fitting import (
     common_lung,
     explained_rows,
     fit,
     maps_of,
-    mean_and_interval,
 )
 
 SMALL = Training(channels=(4, 8), latent=4, epochs=30, batch_size=8)

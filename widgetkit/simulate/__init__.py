@@ -16,9 +16,9 @@ _PUBLIC = {
     "ClamExperiment": "widgetkit.simulate.experiments",
     "Covariates": "widgetkit.simulate.planted",
     "LungSimulation": "widgetkit.simulate.simulation",
-    "Nuisance": "widgetkit.simulate.simulation",
+    "Nuisance": "widgetkit.simulate.inserting",
     "Phantom": "widgetkit.simulate.phantom",
-    "Training": "widgetkit.simulate.experiments",
+    "Training": "widgetkit.simulate.fitting",
     "clam_experiment": "widgetkit.simulate.experiments",
     "covariates": "widgetkit.simulate.planted",
     "lung_abnormalities": "widgetkit.simulate.simulation",
@@ -54,8 +54,10 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from widgetkit.simulate.experiments import ClamExperiment, Training, clam_experiment
+    from widgetkit.simulate.experiments import ClamExperiment, clam_experiment
+    from widgetkit.simulate.fitting import Training
+    from widgetkit.simulate.inserting import Nuisance
     from widgetkit.simulate.lungs import lung_labels
     from widgetkit.simulate.phantom import Phantom, thorax
     from widgetkit.simulate.planted import Covariates, covariates
-    from widgetkit.simulate.simulation import LungSimulation, Nuisance, lung_abnormalities
+    from widgetkit.simulate.simulation import LungSimulation, lung_abnormalities

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from threading import Event
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,55 +14,30 @@ import pandas as pd
 
 from widgetkit.analysis._arrays import check_count, check_seed
 from widgetkit.analysis.resampling import check_level, interval, resample
-from widgetkit.deep_clustering import ConvAutoencoder, DeepClustering
-from widgetkit.errors import Cancelled, InvalidInput, UnknownName, near
+from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.explain import registry
-from widgetkit.explain.base import Batch, ClassTarget, LatentTarget, MapMethod, SharedOut
+from widgetkit.explain.base import ClassTarget, LatentTarget, MapMethod
 from widgetkit.explain.localisation import Localisation, localise
-from widgetkit.explain.resample import area_mean, upsample
+from widgetkit.explain.resample import upsample
 from widgetkit.extraction.progress import ProgressLike, progress_for
 from widgetkit.simulate.agreement import agreement
-from widgetkit.simulate.simulation import LungSimulation, lung_abnormalities
+from widgetkit.simulate.fitting import (
+    CEILING,
+    RANDOM,
+    Baseline,
+    Training,
+    explained_rows,
+    fit,
+    maps_of,
+)
+from widgetkit.simulate.simulation import lung_abnormalities
 
-if TYPE_CHECKING:
-    from widgetkit.extraction import ModelContext
-
-Floats: TypeAlias = npt.NDArray[np.float32]
-Baseline: TypeAlias = Literal["black", "mean"]
 Methods: TypeAlias = Sequence[str] | Mapping[str, str | MapMethod]
 
-#: Maps that no method makes: noise on the layer's grid, and the truth brought to that grid and back,
-#: which is the best that any map of so few cells can do.
-RANDOM, CEILING = "random", "ceiling"
 METHODS = ("clam", "scorecam", "gradcam", "occlusion", RANDOM)
 #: Number of clusters asked for, beside the true one.
 AROUND = {"below": -1, "at": 0, "above": 1}
 DRAWS = 2000
-
-
-@dataclass(frozen=True)
-class Training:
-    """The autoencoder of an experiment: CPU-sized, some eight seconds of one core.
-
-    Attributes
-    ----------
-    channels, latent, epochs, batch_size, lr
-        As :class:`~widgetkit.deep_clustering.ConvAutoencoder` has them. Two convolutions leave a
-        grid of a quarter of the image's sides: maps of one more have cells as large as the
-        abnormalities.
-    lung : float, optional
-        Pixels that are lung in at least this share of the images are shown; all others are black,
-        and do not count in the loss. None: whole images. The chest wall and the outline of the lungs
-        are then most of what is learned: clusters are those of slices, and channels light up on
-        ribs.
-    """
-
-    channels: tuple[int, ...] = (16, 32)
-    latent: int = 8
-    epochs: int = 40
-    batch_size: int = 16
-    lr: float = 2e-3
-    lung: float | None = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,34 +89,6 @@ class ClamExperiment:
                     parts.append((*key, measure, *found))
         columns = ["asked", "k", "baseline", "method", "measure", "mean", "low", "high"]
         return pd.DataFrame(parts, columns=columns)
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """One repeat: images, the autoencoder, latent vectors and activations, and the clusters."""
-
-    simulation: LungSimulation
-    images: npt.NDArray[np.uint8]  # as the autoencoder sees them
-    autoencoder: ConvAutoencoder
-    latents: Floats
-    clusters: DeepClustering = field(repr=False)
-
-    def at(self, k: int) -> Fitted:
-        """The same autoencoder with ``k`` clusters."""
-        seed = self.clusters.random_state
-        clusters = DeepClustering(k, random_state=seed).fit(self.latents)
-        return Fitted(self.simulation, self.images, self.autoencoder, self.latents, clusters)
-
-    def context(self) -> ModelContext:
-        """The encoder with the clusters as its classes, as map methods take it."""
-        from widgetkit.extraction import ModelContext
-
-        return ModelContext(
-            self.clusters.network(self.autoencoder),
-            preprocess=self.autoencoder.preprocess,
-            layer="encoder.last",
-            device=self.autoencoder.device,
-        )
 
 
 def clam_experiment(
@@ -233,7 +180,7 @@ def clam_experiment(
                         **keys,
                         "true_k": made.k,
                         **asdict(agreement(made.groups, fitted.clusters.labels_)),
-                        "loss": _loss(fitted.autoencoder),
+                        "loss": fitted.loss,
                     }
                 )
                 rows = explained_rows(made.groups, explained)
@@ -252,110 +199,6 @@ def clam_experiment(
     return ClamExperiment(pd.DataFrame(clustering), pd.DataFrame(localisation), varied, source)
 
 
-def fit(
-    simulation: LungSimulation,
-    *,
-    k: int | None = None,
-    training: Training | None = None,
-    seed: int = 0,
-    cancel: Event | Callable[[], object] | None = None,
-) -> Fitted:
-    """An autoencoder of the simulation's images in the lung window, and ``k`` clusters of its latents.
-
-    Parameters
-    ----------
-    simulation : LungSimulation
-    k : int, optional
-        Default: the true number.
-    """
-    how = Training() if training is None else training
-    images, inside = simulation.windowed(), None
-    if how.lung is not None:
-        inside = common_lung(simulation, how.lung)
-        images = np.where(inside, images, np.uint8(0))
-    autoencoder = ConvAutoencoder(
-        simulation.shape, channels=how.channels, latent=how.latent, seed=seed
-    )
-    autoencoder.fit(
-        images,
-        mask=inside,
-        epochs=how.epochs,
-        batch_size=how.batch_size,
-        lr=how.lr,
-        cancel=cancel,
-    )
-    latents = autoencoder.encode(images)
-    clusters = DeepClustering(simulation.k if k is None else k, random_state=seed).fit(latents)
-    return Fitted(simulation, images, autoencoder, latents, clusters)
-
-
-def common_lung(simulation: LungSimulation, share: float) -> npt.NDArray[np.bool_]:
-    """Pixels that are lung in at least ``share`` of the images, (*shape).
-
-    Raises
-    ------
-    InvalidInput
-        There is none, or no such share.
-    """
-    if not 0 < share <= 1:
-        raise InvalidInput(f"lung={share}: a share above 0 and up to 1, or None.")
-    inside: npt.NDArray[np.bool_] = simulation.lung.mean(axis=0) >= share
-    if not inside.any():
-        raise InvalidInput(
-            f"No pixel is lung in {share:.0%} of the images: their backgrounds differ."
-        )
-    return inside
-
-
-def explained_rows(groups: npt.NDArray[np.int32], count: int) -> npt.NDArray[np.intp]:
-    """The first images of each group by turns, ``count`` in all, in order."""
-    order = np.argsort(groups, kind="stable")
-    counts = np.bincount(groups)
-    turn = np.arange(len(groups)) - np.repeat(np.cumsum(counts) - counts, counts)
-    rows: npt.NDArray[np.intp] = np.sort(order[np.argsort(turn, kind="stable")][:count])
-    return rows
-
-
-def maps_of(
-    fitted: Fitted,
-    rows: npt.NDArray[np.intp],
-    method: str | MapMethod,
-    *,
-    baseline: Baseline = "mean",
-    seed: int = 0,
-    cancel: Event | Callable[[], object] | None = None,
-) -> Floats:
-    """Maps of each image's own cluster, on the grid of ``encoder.last``: (m, *grid)."""
-    grid = fitted.autoencoder.grid
-    if method == RANDOM:
-        noise = np.random.default_rng([seed, 3]).random((len(rows), *grid), np.float32)
-        return noise
-    if method == CEILING:
-        return area_mean(fitted.simulation.masks[rows].astype(np.float32), grid)
-    chosen = registry.get(method) if isinstance(method, str) else method
-    labels = fitted.clusters.labels_[rows]
-    origin = fitted.images.mean(axis=0, dtype=np.float32) * (baseline == "mean")
-    model = _Moved(fitted.context(), origin)
-    layer = _Last("encoder.last", fitted.autoencoder.channels[-1], grid)
-    maps = np.zeros((len(rows), *grid), np.float32)
-    for cluster in np.unique(labels).tolist():
-        own = np.flatnonzero(labels == cluster)
-        images = fitted.images[rows[own]]
-        batch = Batch(
-            rows[own].astype(np.int64),
-            activations=fitted.autoencoder.activations(images),
-            images=images - origin,
-            layer=layer,
-            model=model,
-            check=lambda: _stop(cancel),
-        )
-        target: LatentTarget | ClassTarget = ClassTarget(cluster)
-        if LatentTarget in chosen.targets:
-            target = LatentTarget(fitted.clusters.cluster_centers_, cluster, latent="latent")
-        maps[own] = registry.compute(chosen, batch, target)
-    return maps
-
-
 def mean_and_interval(
     values: npt.ArrayLike, *, level: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -364,38 +207,6 @@ def mean_and_interval(
     samples = resample(lambda counts: counts @ own / len(own), len(own), DRAWS, seed)
     low, high = interval(samples, len(own), level)
     return float(own.mean()), float(low), float(high)
-
-
-@dataclass(frozen=True, eq=False)
-class _Moved:
-    """A network of images less ``origin``: what is 0 to a method is ``origin`` to the network."""
-
-    model: ModelContext
-    origin: Floats
-
-    def forward_to_layer(self, images: npt.NDArray[Any], layer: str) -> npt.NDArray[Any]:
-        return self.model.forward_to_layer(images + self.origin, layer)
-
-    def logits(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return self.model.logits(images + self.origin)
-
-    def activations_and_gradients(
-        self, images: npt.NDArray[Any], layer: str, target_class: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        return self.model.activations_and_gradients(images + self.origin, layer, target_class)
-
-    def relevance(self, images: npt.NDArray[Any], *args: Any, **options: Any) -> SharedOut:
-        return self.model.relevance(images + self.origin, *args, **options)
-
-
-@dataclass(frozen=True)
-class _Last:
-    """The layer that maps are made of."""
-
-    name: str
-    channels: int
-    grid: tuple[int, ...]
-    has_maps: bool = True
 
 
 def _methods(methods: Methods) -> dict[str, str | MapMethod]:
@@ -450,13 +261,3 @@ def _asked(k: int | str | Sequence[int | str]) -> tuple[int | str, ...]:
     if not found:
         raise InvalidInput("k is empty: 'below', 'at', 'above' or numbers from 2.")
     return tuple(found)
-
-
-def _loss(autoencoder: ConvAutoencoder) -> float:
-    best = autoencoder.history_[autoencoder.best_epoch_ - 1]
-    return float(best["loss"] if best["validation"] is None else best["validation"])
-
-
-def _stop(cancel: Event | Callable[[], object] | None) -> None:
-    if cancel is not None and (cancel.is_set() if isinstance(cancel, Event) else cancel()):
-        raise Cancelled("The experiment was cancelled.")
