@@ -9,6 +9,7 @@ from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
 from widgetkit.concepts.identify import Identified, identify
 from widgetkit.concepts.probe import ProbeConcepts
 from widgetkit.concepts.ratio import DensityRatioConcepts
+from widgetkit.concepts.relevance import Relevance, concept_directions, concept_relevance
 from widgetkit.concepts.report import ConceptReport, concept_report
 
 __all__ = [
@@ -18,7 +19,10 @@ __all__ = [
     "Identified",
     "LocalRodeo",
     "ProbeConcepts",
+    "Relevance",
     "ShrunkNormal",
+    "concept_directions",
+    "concept_relevance",
     "concept_report",
     "identify",
 ]

@@ -62,7 +62,7 @@ class Examples:
                 f"Y must hold one row an image and one column a concept, ({n}, F); got shape "
                 f"{np.asarray(Y).shape}."
             )
-        found = _names(
+        found = names_of(
             names if names is not None else None if columns is None else list(columns),
             values.shape[1],
         )
@@ -72,7 +72,7 @@ class Examples:
     @classmethod
     def _of_mapping(cls, Y: Mapping[Any, Any], n: int, names: Sequence[str] | None) -> Examples:
         given = {str(name): rows for name, rows in Y.items()}
-        found = _names(
+        found = names_of(
             list(given) if names is None else names, len(given if names is None else names)
         )
         present = np.zeros((n, len(found)), np.bool_)
@@ -106,7 +106,8 @@ def concept_number(names: Sequence[str], name: str) -> int:
     raise UnknownName(f"There is no concept {name!r}. {near(str(name), names)}")
 
 
-def _names(names: Sequence[Any] | None, count: int) -> tuple[str, ...]:
+def names_of(names: Sequence[Any] | None, count: int) -> tuple[str, ...]:
+    """Names of ``count`` concepts; "concept 0" and so on where none are given."""
     if names is None:
         return tuple(f"concept {f}" for f in range(count))
     found = tuple(str(name) for name in names)
@@ -295,29 +296,8 @@ class ClassConcepts:
         return cls(found, present)
 
     def numbers(self, predicted: npt.ArrayLike, m: int) -> Codes:
-        """Row in ``shown`` of each predicted class: its name, or its number where names are text.
-
-        Raises
-        ------
-        UnknownName
-            A class that is none of these.
-        """
-        given = np.asarray(predicted)
-        if given.shape != (m,):
-            raise InvalidInput(
-                f"predicted must hold one class an image, shape ({m},); got shape {given.shape}."
-            )
-        places = {str(name): at for at, name in enumerate(self.classes)}
-        if given.dtype.kind in "iu" and all(isinstance(name, str) for name in self.classes):
-            places = {str(at): at for at in range(len(self.classes))}
-        found = np.empty(m, np.intp)
-        for value in np.unique(given.astype(str)) if m else []:
-            if value not in places:
-                raise UnknownName(
-                    f"{value!r} is none of the classes. {near(value, map(str, self.classes))}"
-                )
-            found[given.astype(str) == value] = places[value]
-        return found
+        """Row in ``shown`` of each predicted class; as :func:`class_numbers`."""
+        return class_numbers(predicted, self.classes, m)
 
     @property
     def compatible(self) -> Mask:
@@ -333,3 +313,32 @@ class ClassConcepts:
         """(m, F) the predicted class shows the concept, or no class does."""
         found: Mask = self.shown[numbers] | ~self.shown.any(axis=0)
         return found
+
+
+def class_numbers(predicted: npt.ArrayLike, classes: Sequence[Any], m: int) -> Codes:
+    """Place in ``classes`` of each of ``m`` classes: by name, or by number where names are text.
+
+    Raises
+    ------
+    InvalidInput
+        Another length.
+    UnknownName
+        A class that is none of these.
+    """
+    given = np.asarray(predicted)
+    if given.shape != (m,):
+        raise InvalidInput(
+            f"predicted must hold one class an image, shape ({m},); got shape {given.shape}."
+        )
+    places = {str(name): at for at, name in enumerate(classes)}
+    if given.dtype.kind in "iu" and all(isinstance(name, str) for name in classes):
+        places = {str(at): at for at in range(len(classes))}
+    texts = given.astype(str)
+    found = np.empty(m, np.intp)
+    for value in np.unique(texts) if m else []:
+        if value not in places:
+            raise UnknownName(
+                f"{str(value)!r} is none of the classes. {near(str(value), map(str, classes))}"
+            )
+        found[texts == value] = places[value]
+    return found
