@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { barTitle } from "../src/maps/bar.ts";
 import { inBox } from "../src/maps/box.ts";
 import * as grid from "../src/maps/grid.ts";
+import { isOurs } from "../src/maps/keys.ts";
 import { corner, fitting, layout, step, tileAt } from "../src/maps/layout.ts";
 import { DIVERGING, lut, paletteName, SEQUENTIAL } from "../src/maps/luts.ts";
 import { BELOW, mapWeight, paint, type Look } from "../src/maps/paint.ts";
@@ -204,4 +205,18 @@ test("maps that better ones will replace are announced as a first look", () => {
   assert.match(barTitle(read("coarse"), false), /CLAM: a against b .*first look/);
   assert.equal(barTitle(read("final"), false), "CLAM: a against b");
   assert.match(barTitle({ title: "t", unit: "u", coarse: false }, true), /^t \(u\) each tile on its own scale$/);
+});
+
+test("keys of lists, sliders and tiles are kept from the notebook, others reach it", () => {
+  const press = (key: string, ctrlKey = false) => ({ key, ctrlKey, metaKey: false });
+  for (const key of ["ArrowDown", "Home", "d", " ", "Enter"]) {
+    assert.ok(isOurs("SELECT", press(key)), key);
+    assert.ok(isOurs("INPUT", press(key)), key);
+  }
+  for (const key of ["ArrowLeft", "Enter", " ", "Escape", "m"]) assert.ok(isOurs("CANVAS", press(key)), key);
+  for (const key of ["Tab", "Escape"]) assert.ok(!isOurs("SELECT", press(key)), key);
+  assert.ok(!isOurs("CANVAS", press("d")));
+  assert.ok(isOurs("BUTTON", press("Enter")) && !isOurs("BUTTON", press("ArrowDown")));
+  for (const tag of ["SELECT", "CANVAS", "BUTTON"]) assert.ok(!isOurs(tag, press("s", true)), "Ctrl+S saves");
+  assert.ok(!isOurs("DIV", press("Enter")));
 });

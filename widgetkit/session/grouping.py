@@ -13,6 +13,7 @@ from widgetkit.session.clustering import MAX_CLUSTERS, Clustering
 if TYPE_CHECKING:
     from widgetkit.session.jobs import Job
     from widgetkit.store import ActivationStore
+    from widgetkit.store.derived import Entry
 
 Method = Literal["auto", "deep", "nmf", "kmeans", "hdbscan"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -125,25 +126,26 @@ def stored(
     store: ActivationStore, layer: str, *, method: str, k: int, seed: int
 ) -> Clustering | None:
     """A kept clustering of all tiles of a layer, made with these parameters, or None."""
-    entries = []
-    for name in store.derived.names(KIND):
-        try:
-            entry = store.derived.get(KIND, name)
-        except (StoreError, UnknownName):  # damaged: computed again; deleted meanwhile
-            continue
+    wanted = (layer, method, k, seed)
+    for entry in _newest_first(store):
         params = entry.params
-        if (params.get("layer"), params.get("method"), params.get("k"), entry.seed) == (
-            layer,
-            method,
-            k,
-            seed,
-        ):
-            entries.append(entry)
-    for entry in sorted(entries, key=lambda e: str(e.created), reverse=True):
+        if (params.get("layer"), params.get("method"), params.get("k"), entry.seed) != wanted:
+            continue
         found = _from_entry(entry, layer, len(store), store.layers[layer].channels)
         if found is not None:
             return found
     return None
+
+
+def _newest_first(store: ActivationStore) -> list[Entry]:
+    """All kept clusterings but damaged ones, which are as if not kept."""
+    entries = []
+    for name in store.derived.names(KIND):
+        try:
+            entries.append(store.derived.get(KIND, name))
+        except (StoreError, UnknownName):  # damaged; deleted meanwhile
+            continue
+    return sorted(entries, key=lambda entry: str(entry.created), reverse=True)
 
 
 def deep(store: ActivationStore, k: int | None = None) -> Clustering | None:
@@ -151,17 +153,11 @@ def deep(store: ActivationStore, k: int | None = None) -> Clustering | None:
 
     It is the default clustering of every layer: it groups the images, whichever layer is looked at.
     """
-    entries = []
-    for name in store.derived.names(KIND):
-        try:
-            entry = store.derived.get(KIND, name)
-        except (StoreError, UnknownName):  # damaged, or deleted meanwhile
-            continue
+    for entry in _newest_first(store):
         layer = entry.params.get("layer")
-        if entry.params.get("method") == DEEP and isinstance(layer, str) and layer in store.layers:
-            entries.append(entry)
-    for entry in sorted(entries, key=lambda e: str(e.created), reverse=True):
-        layer = str(entry.params["layer"])
+        known = isinstance(layer, str) and layer in store.layers
+        if entry.params.get("method") != DEEP or not known:
+            continue
         found = _from_entry(entry, layer, len(store), store.layers[layer].channels)
         if found is not None and found.prototypes is not None and k in (None, found.k):
             return found
