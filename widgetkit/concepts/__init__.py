@@ -5,7 +5,14 @@ imports neither scikit-learn, scipy nor torch.
 """
 
 from widgetkit.concepts.cav import ConceptActivationVectors
+from widgetkit.concepts.consistency import consistency_score, explanation_quality
 from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
+from widgetkit.concepts.detection import (
+    ErrorDetection,
+    RiskCoverage,
+    error_detection,
+    risk_coverage,
+)
 from widgetkit.concepts.identify import Identified, identify
 from widgetkit.concepts.probe import ProbeConcepts
 from widgetkit.concepts.ratio import DensityRatioConcepts
@@ -16,13 +23,19 @@ __all__ = [
     "ConceptActivationVectors",
     "ConceptReport",
     "DensityRatioConcepts",
+    "ErrorDetection",
     "Identified",
     "LocalRodeo",
     "ProbeConcepts",
     "Relevance",
+    "RiskCoverage",
     "ShrunkNormal",
     "concept_directions",
     "concept_relevance",
     "concept_report",
+    "consistency_score",
+    "error_detection",
+    "explanation_quality",
     "identify",
+    "risk_coverage",
 ]

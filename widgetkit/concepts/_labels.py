@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.analysis._columns import Codes, group_codes
-from widgetkit.errors import ChannelMismatch, InvalidInput, UnknownName, near
+from widgetkit.analysis.resampling import Units, units_of
+from widgetkit.errors import ChannelMismatch, InvalidInput, TooFew, UnknownName, near
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -342,3 +343,28 @@ def class_numbers(predicted: npt.ArrayLike, classes: Sequence[Any], m: int) -> C
             )
         found[texts == value] = places[value]
     return found
+
+
+def checked_correct(
+    correct: npt.ArrayLike, patients: npt.ArrayLike | None, m: int
+) -> tuple[Mask, Codes, Units]:
+    """Whether each of ``m`` predictions is right, its patient, and what is drawn for intervals.
+
+    Raises
+    ------
+    InvalidInput
+        Not boolean, or another length.
+    TooFew
+        No image.
+    """
+    right = np.asarray(correct)
+    if right.shape != (m,) or right.dtype != np.bool_:
+        raise InvalidInput(
+            f"correct must be boolean, one an image, shape ({m},); got {right.dtype} of shape "
+            f"{right.shape}."
+        )
+    if not m:
+        raise TooFew("There is no image.")
+    owner = np.arange(m) if patients is None else group_codes(patients, m, "patients")[1]
+    what = "image" if patients is None else "patient"
+    return right, owner, units_of(owner, int(owner.max()) + 1, what=what)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from widgetkit.analysis._columns import Codes
@@ -13,6 +15,51 @@ MEASURES = ("AUC", "average precision", "PPV", "sensitivity", "specificity")
 
 # Different scores up to which draws are exact; above, scores are in classes of equal size whose counts add up.
 _CLASSES, _CLASSES_MANY, _MANY_UNITS = 1024, 256, 500
+
+
+class Ranking:
+    """Rows of two kinds by a score, counted by unit, so that draws of units are sums.
+
+    Parameters
+    ----------
+    score : (m,) float, finite
+    truth : (m,) bool
+    unit : (m,) int
+        What is drawn, below ``units``.
+
+    Attributes
+    ----------
+    exact : two (1, different scores) counts of the rows with and without ``truth``, by ascending score
+    """
+
+    def __init__(self, score: Array, truth: Mask, unit: Codes, units: int) -> None:
+        most = _CLASSES if units <= _MANY_UNITS else _CLASSES_MANY
+        _, ranks = np.unique(score, return_inverse=True)
+        different = int(ranks.max(initial=-1)) + 1
+        classes, grouped = different, ranks
+        if different > most:
+            # classes of equal size by rank, ties together
+            places = np.cumsum(np.bincount(ranks))
+            grouped, classes = (places * most // (len(ranks) + 1))[ranks], most
+        sides = truth, ~truth
+        self._tables = [table(unit[side], grouped[side], units, classes) for side in sides]
+        zero = np.zeros(len(score), np.intp)
+        self.exact = [table(zero[side], ranks[side], 1, different) for side in sides]
+        self._everything = [part.sum(axis=0)[None] for part in self._tables]
+
+    def value(self, statistic: Callable[[Array, Array], Array]) -> Array:
+        """``statistic`` of all rows, (measures,)."""
+        found: Array = statistic(*self.exact)[0]
+        return found
+
+    def drawn(self, statistic: Callable[[Array, Array], Array], counts: Counts) -> Array:
+        """(draws, measures) with units counted ``counts`` (draws, units) times.
+
+        What classes of scores cost at the estimate itself is put back.
+        """
+        shift = statistic(*self.exact) - statistic(*self._everything)
+        found: Array = statistic(*(counts @ part for part in self._tables)) + shift
+        return np.clip(found, 0, 1)
 
 
 class Measures:
@@ -39,27 +86,11 @@ class Measures:
         self.unscored = int((known & ~use).sum())
         self.patients = len(np.unique(unit))
         self._values = np.full(len(MEASURES), np.nan)
-        _, ranks = np.unique(score, return_inverse=True)
-        most = _CLASSES if units <= _MANY_UNITS else _CLASSES_MANY
-        exact = int(ranks.max(initial=-1)) + 1
-        classes, grouped = exact, ranks
-        if exact > most:
-            # classes of equal size by rank, ties together
-            places = np.cumsum(np.bincount(ranks))
-            grouped, classes = (places * most // (len(ranks) + 1))[ranks], most
-        self._tables = [
-            _table(unit[side], grouped[side], units, classes) for side in (truth, ~truth)
-        ]
-        cells = (2 * truth + decided).astype(np.intp)
-        self._cells = _table(unit, cells, units, 4)
+        self._ranking = Ranking(score, truth, unit, units)
+        self._cells = table(unit, (2 * truth + decided).astype(np.intp), units, 4)
         if self.n:
-            own = [np.bincount(ranks[side], minlength=exact)[None] for side in (truth, ~truth)]
-            everything = np.ones((1, units))
-            self._values[:2] = _curves(*(side.astype(np.float64) for side in own))[0]
-            self._values[2:] = decisions(everything @ self._cells)[0]
-            # what classes cost at the estimate itself is put back into the draws
-            here = _curves(*(everything @ table for table in self._tables))[0]
-            self._shift = self._values[:2] - here
+            self._values[:2] = self._ranking.value(curves)
+            self._values[2:] = decisions(self._cells.sum(axis=0)[None])[0]
 
     @property
     def value(self) -> Array:
@@ -70,8 +101,8 @@ class Measures:
         """(draws, measures) with units counted ``counts`` (draws, units) times."""
         if not self.n:
             return np.full((len(counts), len(MEASURES)), np.nan)
-        curves = np.clip(_curves(*(counts @ table for table in self._tables)) + self._shift, 0, 1)
-        return np.concatenate([curves, decisions(counts @ self._cells)], axis=1)
+        ranked = self._ranking.drawn(curves, counts)
+        return np.concatenate([ranked, decisions(counts @ self._cells)], axis=1)
 
     def cells(self, counts: Counts) -> Array:
         """(draws, 4) images without it and not said, without and said, with and not said, with and said."""
@@ -79,12 +110,13 @@ class Measures:
         return found
 
 
-def _table(unit: Codes, column: Codes, units: int, columns: int) -> Array:
+def table(unit: Codes, column: Codes, units: int, columns: int) -> Array:
+    """(units, columns) how many rows of each unit are of each column."""
     flat = np.bincount(unit * columns + column, minlength=units * columns)
     return flat.reshape(units, columns).astype(np.float64)
 
 
-def _curves(above: Array, below: Array) -> Array:
+def curves(above: Array, below: Array) -> Array:
     """(draws, 2) AUC and average precision from counts (draws, classes) by ascending score.
 
     ``above`` counts images with the concept, ``below`` those without; images of one class are ties.
