@@ -13,7 +13,9 @@ from widgetkit.concepts.detection import (
     error_detection,
     risk_coverage,
 )
+from widgetkit.concepts.distributions import Distribution, UnitDistributions, unit_distributions
 from widgetkit.concepts.identify import Identified, identify
+from widgetkit.concepts.nearest import Nearest, nearest_examples
 from widgetkit.concepts.probe import ProbeConcepts
 from widgetkit.concepts.ratio import DensityRatioConcepts
 from widgetkit.concepts.relevance import Relevance, concept_directions, concept_relevance
@@ -23,13 +25,16 @@ __all__ = [
     "ConceptActivationVectors",
     "ConceptReport",
     "DensityRatioConcepts",
+    "Distribution",
     "ErrorDetection",
     "Identified",
     "LocalRodeo",
+    "Nearest",
     "ProbeConcepts",
     "Relevance",
     "RiskCoverage",
     "ShrunkNormal",
+    "UnitDistributions",
     "concept_directions",
     "concept_relevance",
     "concept_report",
@@ -37,5 +42,7 @@ __all__ = [
     "error_detection",
     "explanation_quality",
     "identify",
+    "nearest_examples",
     "risk_coverage",
+    "unit_distributions",
 ]
