@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -458,6 +460,32 @@ def test_kept_maps_are_shown_without_the_network(kept: Deep) -> None:
     latent = Session(kept.store, layer="latent")
     latent.rename_cluster(0, "other name")
     assert latent.maps(rows).ready.all()
+
+
+def test_kept_maps_need_no_torch(kept: Deep) -> None:
+    script = f"""
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise ModuleNotFoundError("no torch here", name="torch")
+
+sys.meta_path.insert(0, Blocked())
+import widgetkit as wk
+explorer = wk.explore({str(kept.store.path)!r})
+explorer.session.select([0, 2, 4])
+print(explorer.maps._maps_info["title"])
+explorer.session.set_map("gradcam", 1)
+print(explorer.maps._maps_info["title"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\n")[:2] == [
+        "CLAM: each tile's own (kept in the store)",
+        f"Grad-CAM: {NAMES[1]} (kept in the store)",
+    ]
 
 
 def test_what_is_not_kept_says_what_is(kept: Deep) -> None:
