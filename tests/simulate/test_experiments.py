@@ -137,9 +137,14 @@ def test_a_moved_network_is_the_network_where_the_origin_is_black(fitted) -> Non
     assert not np.allclose(*masked)
 
 
-def test_what_is_not_lung_is_black_and_does_not_count(fitted) -> None:
+def test_what_is_not_lung_has_their_mean_grey_which_is_0_to_the_network(fitted) -> None:
     inside = common_lung(fitted.simulation, 0.9)
-    assert not fitted.images[:, ~inside].any() and fitted.images[:, inside].all()
+    shown = fitted.simulation.windowed()
+    assert_array_equal(fitted.images[:, inside], shown[:, inside])
+    grey = np.unique(fitted.images[:, ~inside])
+    assert len(grey) == 1 and abs(grey[0] - shown[:, inside].mean()) <= 0.5
+    own = fitted.autoencoder.preprocess(np.full((1, 32, 32), grey[0], np.uint8))
+    assert abs(float(own.max())) < 0.05
     whole = fit(fitted.simulation, training=Training((4, 8), 4, epochs=1, lung=None))
     assert_array_equal(whole.images, fitted.simulation.windowed())
 

@@ -38,7 +38,7 @@ def test_groups_are_the_combinations_of_levels(everything) -> None:
     table = everything.table
     assert (table["side"] + "-" + table["half"] == own["location"]).all()
     assert (table["shape"] == own["shape"]).all() and (table["noise_hu"] == own["noise"]).all()
-    assert (abs(table["size_mm"] / own["size"] - 1) <= 0.08 + 1e-9).all()
+    assert (abs(table["size_mm"] / own["size"] - 1) <= 0.06 + 1e-9).all()
     assert (abs(table["intensity_hu"] - own["intensity"]) <= 30 + 1e-9).all()
     assert table["label"].tolist() == [everything.group_names[g] for g in everything.groups]
 

@@ -54,9 +54,9 @@ class Nuisance:
     backgrounds: int = 4
     patients: int = 1
     heights: tuple[float, float] = (0.45, 0.55)
-    shift_mm: float = 2.0
-    position_mm: float = 2.0
-    size: float = 0.04
+    shift_mm: float = 1.5
+    position_mm: float = 1.5
+    size: float = 0.03
     intensity_hu: float = 15.0
     density_hu: float = 10.0
 
