@@ -30,6 +30,7 @@ _PUBLIC = {
     "ClusterPanel": "widgetkit.widgets",
     "FactorPanel": "widgetkit.widgets",
     "SlideView": "widgetkit.widgets",
+    "VolumeView": "widgetkit.widgets",
     "ModelContext": "widgetkit.extraction",
     "SelectionSummary": "widgetkit.widgets",
     "demo": "widgetkit.demos",
@@ -86,5 +87,6 @@ if TYPE_CHECKING:
         Scatter,
         SelectionSummary,
         SlideView,
+        VolumeView,
         explore,
     )

@@ -17,6 +17,7 @@ from widgetkit.figures.output import save
 from widgetkit.figures.reading import reading
 from widgetkit.figures.slide import slide, slide_sentence
 from widgetkit.figures.spec import PRESETS, FigureSpec
+from widgetkit.figures.volume import volume, volume_sentence
 
 __all__ = [
     "PRESETS",
@@ -34,4 +35,6 @@ __all__ = [
     "slide",
     "slide_sentence",
     "summary",
+    "volume",
+    "volume_sentence",
 ]

@@ -12,7 +12,9 @@ from widgetkit._version import __version__
 if TYPE_CHECKING:
     from widgetkit.session import Session
 
-Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading"]
+Kind = Literal[
+    "scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading", "volume"
+]
 
 
 def count(number: int, noun: str) -> str:
@@ -94,13 +96,17 @@ def caption(
         "c, composition of the selection against the rest.",
         "reading": "What was read of the factors of the clustering.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
+        "volume": "Three planes through a volume, at one scale, with its map over them.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading"):
+    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading", "volume"):
         sentences.append(clustering_sentence(session))
-    if kind in ("maps", "explorer", "slide") and session.store.layers[session.map_layer()].has_maps:
+    if (
+        kind in ("maps", "explorer", "slide", "volume")
+        and session.store.layers[session.map_layer()].has_maps
+    ):
         sentences.append(maps_sentence(session))
     if kind in ("clusters", "explorer") and 0 < session.selection.count < len(session.store):
         sentences.append("Numbers at the bars: how many times the rest's share.")

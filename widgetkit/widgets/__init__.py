@@ -16,6 +16,7 @@ _PUBLIC = {
     "Scatter": "widgetkit.widgets.scatter",
     "SelectionSummary": "widgetkit.widgets.summary",
     "SlideView": "widgetkit.widgets.slide",
+    "VolumeView": "widgetkit.widgets.volume",
     "explore": "widgetkit.widgets.explorer",
 }
 
@@ -29,6 +30,7 @@ __all__ = [
     "Scatter",
     "SelectionSummary",
     "SlideView",
+    "VolumeView",
     "explore",
 ]
 
@@ -55,3 +57,4 @@ if TYPE_CHECKING:
     from widgetkit.widgets.scatter import Scatter
     from widgetkit.widgets.slide import SlideView
     from widgetkit.widgets.summary import SelectionSummary
+    from widgetkit.widgets.volume import VolumeView
