@@ -45,6 +45,19 @@ def test_examples_alone_are_enough() -> None:
     assert (np.abs((model.direction_ * whole.direction_).sum(axis=1)) > 0.5).all()
 
 
+def test_augmentations_count_as_their_images() -> None:
+    """Each image given twice: the same vectors of random images, so the same p."""
+    data = planted(0, 60, d=8)
+    gradients = np.random.default_rng(0).normal(size=(20, 8))
+    one = ConceptActivationVectors(0.1, random=100).fit(data.X, data.Y, groups=data.patients)
+    twice = np.repeat(np.arange(60), 2)
+    other = ConceptActivationVectors(0.1, random=100).fit(
+        data.X[twice], data.Y[twice], groups=data.patients[twice], images=twice
+    )
+    assert_allclose(other.direction_, one.direction_, atol=1e-9)
+    assert_allclose(other.tcav(gradients)["p"], one.tcav(gradients)["p"])
+
+
 def test_a_class_is_found_to_depend_on_its_concepts_in_either_sense() -> None:
     """Gradients along one concept, against another, and in no relation to the others."""
     data = planted(0, 300, d=20)
@@ -107,9 +120,8 @@ def test_draws_are_like_the_examples() -> None:
     training = Training.of(data.X, data.Y, data.patients, data.images, None)
     generator = np.random.default_rng(0)
     for _ in range(20):
-        rows = _Draw(training, examples).rows(generator)
-        images = np.unique(data.images[rows])
-        assert rows.sum() == 12 and len(images) == 6
+        images = np.flatnonzero(_Draw(training, examples).images(generator))
+        assert len(images) == 6
         assert sorted(np.unique(images // 3, return_counts=True)[1]) == [1, 2, 3]
 
 

@@ -23,7 +23,7 @@ Codes = npt.NDArray[np.intp]
 # 3e-5 (the penalty alone curves by 1).
 _ENOUGH = 1e-9
 
-_MOST_STEPS, _MOST_TRIALS, _HISTORY = 1000, 10, 10
+_MOST_STEPS, _MOST_TRIALS, _HISTORY = 1000, 10, 30
 
 # Gram matrices of more units are not made (eigh of 2,048 takes seconds); the diagonal then serves.
 _MOST_GRAM = 2048

@@ -18,7 +18,7 @@ from widgetkit.errors import ChannelMismatch, InvalidInput, TooFew
 if TYPE_CHECKING:
     import pandas as pd
 
-# Indicators of random sets held at once: 64 MB of float64.
+# Indicators of random sets held at once: 32 MB of float32.
 _CHUNK = 8_000_000
 
 
@@ -129,7 +129,7 @@ class ConceptActivationVectors(ConceptEstimator):
         own would be if the examples had nothing in common; ``p`` is twice the share of these that lie at least
         as far out on the same side, equal scores being ordered by the mean derivative. The t-test over repeated
         fits of the original counts repeats as observations: it found random images significant in 40 % of
-        simulated cases where nothing was to be found, this one in 3 %.
+        simulated cases where nothing was to be found, this one in 3 to 4 %.
 
         Parameters
         ----------
@@ -198,11 +198,14 @@ class ConceptActivationVectors(ConceptEstimator):
         generator = np.random.default_rng([self.random_state, f])
         draw = _Draw(data, data.labels.examples(f))
         count, found = int(self.random), []
-        step = max(1, _CHUNK // len(data.X))
+        # whole images are drawn, so their sums are taken once; about the mean, so that float32 serves
+        rows = data.images.counts.astype(np.float32)
+        sums = (data.images.mean(data.X - data.X.mean(axis=0)) * rows[:, None]).astype(np.float32)
+        step = max(1, _CHUNK // len(rows))
         for at in range(0, count, step):
-            inside = np.stack([draw.rows(generator) for _ in range(min(step, count - at))])
-            sizes = inside.sum(axis=1, keepdims=True)
-            gaps = inside.astype(np.float64) @ data.X / sizes - data.X.mean(axis=0)
+            inside = np.stack([draw.images(generator) for _ in range(min(step, count - at))])
+            weights = inside.astype(np.float32)
+            gaps = (weights @ sums / (weights @ rows)[:, None]).astype(np.float64)
             found.append(np.stack(_positive(slopes, gaps @ self._inverse)))
         score, mean = np.concatenate(found, axis=1)
         return score, mean
@@ -212,31 +215,29 @@ class _Draw:
     """Sets of images as large as one given, of as many patients, as many of each as far as they have them."""
 
     def __init__(self, data: Training, examples: Rows) -> None:
-        self._codes = data.images.codes
-        chosen = np.unique(self._codes[examples])
+        chosen = np.unique(data.images.codes[examples])
         _, self._owner = np.unique(data.groups[data.images.first], return_inverse=True)
         self._sizes = np.bincount(self._owner)
         own = np.bincount(self._owner[chosen])
         self._wanted = np.unique(own[own > 0], return_counts=True)
 
-    def rows(self, generator: np.random.Generator) -> Mask:
-        """(n,) whether a row is of a drawn image."""
-        order = generator.permutation(len(self._sizes))
+    def images(self, generator: np.random.Generator) -> Mask:
+        """(images,) whether an image is drawn."""
         take = np.zeros(len(self._sizes), np.intp)
         for count, patients in zip(self._wanted[0][::-1], self._wanted[1][::-1], strict=True):
-            # those that have as many first, then those that have most
-            left = order[take[order] == 0]
-            left = left[np.argsort(-np.minimum(self._sizes[left], count), kind="stable")]
-            take[left[:patients]] = count
-        # images of a patient in random order: the first so many are taken
-        shuffled = generator.permutation(len(self._owner))
-        shuffled = shuffled[np.argsort(self._owner[shuffled], kind="stable")]
-        place = np.arange(len(shuffled)) - np.repeat(
-            np.cumsum(self._sizes) - self._sizes, self._sizes
-        )
-        images = np.zeros(len(shuffled), np.bool_)
-        images[shuffled] = place < take[self._owner[shuffled]]
-        return images[self._codes]
+            # those that have as many, in random order, then those that have most
+            key = generator.random(len(take)) - np.minimum(self._sizes, count)
+            key[take > 0] = np.inf
+            take[np.argsort(key)[:patients]] = count
+        # of the images of a patient, in random order, the first so many
+        open_ = np.flatnonzero(take[self._owner] > 0)
+        own = self._owner[open_]
+        order = np.argsort(own + generator.random(len(own)))
+        sizes = np.where(take > 0, self._sizes, 0)
+        place = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        images = np.zeros(len(self._owner), np.bool_)
+        images[open_[order[place < take[own[order]]]]] = True
+        return images
 
 
 def _positive(slopes: Array, directions: Array) -> tuple[Array, Array]:

@@ -142,8 +142,8 @@ class LocalRodeo(_Scaled):
     >>> import numpy as np
     >>> from widgetkit.concepts import LocalRodeo
     >>> X = np.random.default_rng(0).normal(size=(2000, 1))
-    >>> float(LocalRodeo().fit(X).log_density([[0.0]])[0].round(1))     # log(1 / sqrt(2 pi)) = -0.92
-    -0.9
+    >>> float(LocalRodeo().fit(X).log_density([[0.0]])[0].round(1))     # -0.92, less the bias of a bandwidth
+    -1.0
     """
 
     def __init__(
