@@ -33,6 +33,8 @@ _PUBLIC = {
     "VolumeView": "widgetkit.widgets",
     "ModelContext": "widgetkit.extraction",
     "SelectionSummary": "widgetkit.widgets",
+    "TrainingView": "widgetkit.widgets",
+    "train": "widgetkit.widgets",
     "demo": "widgetkit.demos",
 }
 _MODULES = (
@@ -87,6 +89,8 @@ if TYPE_CHECKING:
         Scatter,
         SelectionSummary,
         SlideView,
+        TrainingView,
         VolumeView,
         explore,
+        train,
     )

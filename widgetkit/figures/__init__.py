@@ -17,6 +17,7 @@ from widgetkit.figures.output import save
 from widgetkit.figures.reading import reading
 from widgetkit.figures.slide import slide, slide_sentence
 from widgetkit.figures.spec import PRESETS, FigureSpec
+from widgetkit.figures.training import training, training_sentence
 from widgetkit.figures.volume import volume, volume_sentence
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "slide",
     "slide_sentence",
     "summary",
+    "training",
+    "training_sentence",
     "volume",
     "volume_sentence",
 ]

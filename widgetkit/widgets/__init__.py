@@ -16,8 +16,10 @@ _PUBLIC = {
     "Scatter": "widgetkit.widgets.scatter",
     "SelectionSummary": "widgetkit.widgets.summary",
     "SlideView": "widgetkit.widgets.slide",
+    "TrainingView": "widgetkit.widgets.training",
     "VolumeView": "widgetkit.widgets.volume",
     "explore": "widgetkit.widgets.explorer",
+    "train": "widgetkit.widgets.training",
 }
 
 __all__ = [
@@ -30,8 +32,10 @@ __all__ = [
     "Scatter",
     "SelectionSummary",
     "SlideView",
+    "TrainingView",
     "VolumeView",
     "explore",
+    "train",
 ]
 
 
@@ -57,4 +61,5 @@ if TYPE_CHECKING:
     from widgetkit.widgets.scatter import Scatter
     from widgetkit.widgets.slide import SlideView
     from widgetkit.widgets.summary import SelectionSummary
+    from widgetkit.widgets.training import TrainingView, train
     from widgetkit.widgets.volume import VolumeView
