@@ -1,4 +1,4 @@
-"""Make the pictures of docs/training.md in JupyterLab (needs Chromium and playwright)."""
+"""Make the pictures of the pages on training and maps of clusters (needs Chromium, playwright)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 from tests.browser.lab import Lab, Notebook, chromium  # noqa: E402
 from tests.browser.views import CHARTS_FIT  # noqa: E402
+from widgetkit import explain, figures  # noqa: E402
 
 IMAGES = REPO / "docs" / "images"
 TRAINING = [
@@ -40,8 +42,53 @@ def panel_shot(page: object, name: str) -> None:
     print(path.name, path.stat().st_size)
 
 
+def phantom(n: int = 60, side: int = 64) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Chests of many sizes and places in HU, masks of their lungs, maps of 8 x 8, and three groups.
+
+    Groups 0 and 1 have a density in the upper left and in the lower right lung, which the maps
+    follow; the maps of group 2 point nowhere.
+    """
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side]
+    group = generator.integers(0, 3, n)
+    images, masks = np.full((n, side, side), -1000.0), np.zeros((n, side, side), bool)
+    maps = np.zeros((n, 8, 8), np.float32)
+    for i in range(n):
+        cy, cx = side / 2 + generator.uniform(-5, 5, 2)
+        high, wide = generator.uniform(20, 26), generator.uniform(20, 24)
+        images[i][((y - cy) / (high + 7)) ** 2 + ((x - cx) / (wide + 4)) ** 2 < 1] = 40
+        for way in (-1, 1):
+            lung = ((y - cy) / high) ** 2 + ((x - cx - way * wide * 0.48) / (wide * 0.42)) ** 2 < 1
+            masks[i] |= lung
+            images[i][lung] = -850
+        up, left = ((-0.45, -0.5), (0.4, 0.5), (0, 0))[group[i]]
+        at = np.array([cy + up * high, cx + left * wide]) + generator.normal(0, 1.5, 2)
+        size = generator.uniform(3, 5) if group[i] < 2 else 14
+        spot = np.exp(-((y - at[0]) ** 2 + (x - at[1]) ** 2) / (2 * size**2))
+        if group[i] < 2:
+            images[i] += np.where(masks[i], 700 * spot, 0)
+        images[i] += generator.normal(0, 40, (side, side))
+        heat = generator.gamma(3, 1) * spot + 0.05 * generator.random((side, side))
+        maps[i] = explain.area_mean(heat, (8, 8))
+    return images, masks, maps, group
+
+
+def maps_of_clusters() -> None:
+    images, masks, maps, group = phantom()
+    names = ["upper left", "lower right", "nowhere"]
+    found = explain.cluster_maps(maps, group, images=images, masks=masks, names=names)
+    path = IMAGES / "cluster-maps.png"
+    spec = figures.FigureSpec(width_mm=170, dpi=150)
+    figures.save(figures.cluster_maps(found, spec), path, spec=spec)
+    with Image.open(path) as picture:
+        plain = picture.convert("RGB")
+    plain.save(path, optimize=True)
+    print(path.name, path.stat().st_size)
+
+
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
+    maps_of_clusters()
     with (
         tempfile.TemporaryDirectory() as folder,
         Lab(Path(folder) / "lab", env={"PYTHONPATH": str(REPO)}) as lab,

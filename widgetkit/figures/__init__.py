@@ -12,6 +12,12 @@ from __future__ import annotations
 
 from widgetkit.figures.atlas import atlas, atlas_sentence
 from widgetkit.figures.captions import caption
+from widgetkit.figures.cluster_maps import (
+    cluster_maps,
+    cluster_maps_caption,
+    cluster_maps_methods,
+    clustermaps,
+)
 from widgetkit.figures.compose import clusters, explorer, gallery, maps, scatter, summary
 from widgetkit.figures.output import save
 from widgetkit.figures.reading import reading
@@ -26,6 +32,10 @@ __all__ = [
     "atlas",
     "atlas_sentence",
     "caption",
+    "cluster_maps",
+    "cluster_maps_caption",
+    "cluster_maps_methods",
+    "clustermaps",
     "clusters",
     "explorer",
     "gallery",
