@@ -1,4 +1,4 @@
-"""Make the pictures of the pages on training and maps of clusters (needs Chromium, playwright)."""
+"""Make the pictures of the pages on training, numbers and maps of clusters (needs Chromium, playwright)."""
 
 from __future__ import annotations
 
@@ -26,6 +26,20 @@ from widgetkit.deep_clustering import ConvAutoencoder
 images = np.concatenate([planted((32, 32), seed)[0] for seed in range(10)])
 ae = ConvAutoencoder((32, 32), channels=(8, 16), latent=8)
 view = wk.train(ae, images, epochs=200, batch_size=32, patience=None)
+""".strip(),
+    "view",
+]
+
+
+CHOICE = [
+    """
+import numpy as np
+import widgetkit as wk
+from widgetkit import analysis
+generator = np.random.default_rng(2)
+centres = generator.normal(size=(5, 8)) * 2.4
+Z = centres[generator.integers(0, 5, 400)] + generator.normal(size=(400, 8))
+view = wk.ClusterChoiceView(analysis.choose_clusters(Z))
 """.strip(),
     "view",
 ]
@@ -78,7 +92,7 @@ def maps_of_clusters() -> None:
     names = ["upper left", "lower right", "nowhere"]
     found = explain.cluster_maps(maps, group, images=images, masks=masks, names=names)
     path = IMAGES / "cluster-maps.png"
-    spec = figures.FigureSpec(width_mm=170, dpi=150)
+    spec = figures.FigureSpec(width_mm=170, dpi=120)
     figures.save(figures.cluster_maps(found, spec), path, spec=spec)
     with Image.open(path) as picture:
         plain = picture.convert("RGB")
@@ -105,6 +119,14 @@ def main() -> None:
         page.wait_for_function(CHARTS_FIT)
         panel_shot(page, "training")
         notebook.python("view.cancel()")
+        page.set_viewport_size({"width": 1150, "height": 1300})
+        notebook = Notebook(page, lab, lab.notebook("choice.ipynb", CHOICE)).open()
+        page.evaluate("() => window.jupyterapp.commands.execute('application:toggle-left-area')")
+        notebook.run_all()
+        page.locator(".wk-panel .js-plotly-plot").first.wait_for()
+        page.wait_for_function(CHARTS_FIT)
+        page.wait_for_timeout(500)
+        panel_shot(page, "choosing-clusters")
 
 
 if __name__ == "__main__":

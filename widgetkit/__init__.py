@@ -27,6 +27,7 @@ _PUBLIC = {
     "PlotlyScatter": "widgetkit.widgets",
     "Gallery": "widgetkit.widgets",
     "MapViewer": "widgetkit.widgets",
+    "ClusterChoiceView": "widgetkit.widgets",
     "ClusterPanel": "widgetkit.widgets",
     "FactorPanel": "widgetkit.widgets",
     "SlideView": "widgetkit.widgets",
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from widgetkit.session import Selection, Session
     from widgetkit.store import ActivationStore, open
     from widgetkit.widgets import (
+        ClusterChoiceView,
         ClusterPanel,
         Explorer,
         FactorPanel,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from widgetkit.figures.atlas import atlas, atlas_sentence
 from widgetkit.figures.captions import caption
+from widgetkit.figures.cluster_choice import cluster_choice, cluster_choice_caption
 from widgetkit.figures.cluster_maps import (
     cluster_maps,
     cluster_maps_caption,
@@ -32,6 +33,8 @@ __all__ = [
     "atlas",
     "atlas_sentence",
     "caption",
+    "cluster_choice",
+    "cluster_choice_caption",
     "cluster_maps",
     "cluster_maps_caption",
     "cluster_maps_methods",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # public name -> module that defines it
 _PUBLIC = {
+    "ClusterChoiceView": "widgetkit.widgets.cluster_choice",
     "ClusterPanel": "widgetkit.widgets.clusters",
     "Explorer": "widgetkit.widgets.explorer",
     "FactorPanel": "widgetkit.widgets.factors",
@@ -23,6 +24,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "ClusterChoiceView",
     "ClusterPanel",
     "Explorer",
     "FactorPanel",
@@ -52,6 +54,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from widgetkit.widgets.cluster_choice import ClusterChoiceView
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore
     from widgetkit.widgets.factors import FactorPanel
