@@ -27,12 +27,15 @@ _PUBLIC = {
     "PlotlyScatter": "widgetkit.widgets",
     "Gallery": "widgetkit.widgets",
     "MapViewer": "widgetkit.widgets",
+    "ClusterChoiceView": "widgetkit.widgets",
     "ClusterPanel": "widgetkit.widgets",
     "FactorPanel": "widgetkit.widgets",
     "SlideView": "widgetkit.widgets",
     "VolumeView": "widgetkit.widgets",
     "ModelContext": "widgetkit.extraction",
     "SelectionSummary": "widgetkit.widgets",
+    "TrainingView": "widgetkit.widgets",
+    "train": "widgetkit.widgets",
     "demo": "widgetkit.demos",
 }
 _MODULES = (
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
     from widgetkit.session import Selection, Session
     from widgetkit.store import ActivationStore, open
     from widgetkit.widgets import (
+        ClusterChoiceView,
         ClusterPanel,
         Explorer,
         FactorPanel,
@@ -87,6 +91,8 @@ if TYPE_CHECKING:
         Scatter,
         SelectionSummary,
         SlideView,
+        TrainingView,
         VolumeView,
         explore,
+        train,
     )

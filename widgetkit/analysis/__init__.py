@@ -5,6 +5,7 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 
 # Eager on purpose: several functions carry the name of their module, and a lazily loaded name
 # would be shadowed by the module as soon as somebody imports that.
+from widgetkit.analysis.choice_of_clusters import ClusterChoice, choose_clusters
 from widgetkit.analysis.choice_of_k import KChoice, choose_k
 from widgetkit.analysis.classification import prediction_report
 from widgetkit.analysis.composition import Dominance, composition, dominance
@@ -27,6 +28,7 @@ from widgetkit.analysis.umap_layout import warm_up
 
 __all__ = [
     "NMF",
+    "ClusterChoice",
     "Correlation",
     "Dominance",
     "KChoice",
@@ -36,6 +38,7 @@ __all__ = [
     "Representatives",
     "amari_distance",
     "bootstrap_stability",
+    "choose_clusters",
     "choose_k",
     "composition",
     "cophenetic",

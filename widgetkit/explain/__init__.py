@@ -21,7 +21,9 @@ from widgetkit.explain.base import (
     Target,
     coarse_of,
 )
+from widgetkit.explain.cluster_maps import ClusterMaps, cluster_maps
 from widgetkit.explain.compare import Agreement, agreement, pairwise
+from widgetkit.explain.organ_box import align, organ_boxes
 from widgetkit.explain.registry import (
     compute,
     for_target,
@@ -39,6 +41,7 @@ __all__ = [
     "Batch",
     "ChannelTarget",
     "ClassTarget",
+    "ClusterMaps",
     "ClusterTarget",
     "Coarsened",
     "LatentTarget",
@@ -50,7 +53,9 @@ __all__ = [
     "SelectionTarget",
     "Target",
     "agreement",
+    "align",
     "area_mean",
+    "cluster_maps",
     "coarse_of",
     "compute",
     "faithfulness",
@@ -59,6 +64,7 @@ __all__ = [
     "is_live",
     "localisation",
     "methods",
+    "organ_boxes",
     "pairwise",
     "register",
     "sanity",

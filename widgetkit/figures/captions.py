@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from widgetkit.session import Session
 
 Kind = Literal[
-    "scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading", "volume"
+    "scatter",
+    "gallery",
+    "maps",
+    "clusters",
+    "summary",
+    "explorer",
+    "slide",
+    "reading",
+    "volume",
+    "clustermaps",
 ]
 
 
@@ -95,18 +104,17 @@ def caption(
         "explorer": "a, Map of tile embeddings; b, tiles, each beside its activation map, on one shared colour scale; "
         "c, composition of the selection against the rest.",
         "reading": "What was read of the factors of the clustering.",
+        "clustermaps": "Mean, variance and members of the maps of each cluster.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
         "volume": "Three planes through a volume, at one scale, with its map over them.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading", "volume"):
+    if kind not in ("gallery", "summary"):
         sentences.append(clustering_sentence(session))
-    if (
-        kind in ("maps", "explorer", "slide", "volume")
-        and session.store.layers[session.map_layer()].has_maps
-    ):
+    mapped = kind in ("maps", "explorer", "slide", "volume", "clustermaps")
+    if mapped and session.store.layers[session.map_layer()].has_maps:
         sentences.append(maps_sentence(session))
     if kind in ("clusters", "explorer") and 0 < session.selection.count < len(session.store):
         sentences.append("Numbers at the bars: how many times the rest's share.")

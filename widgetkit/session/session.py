@@ -10,7 +10,7 @@ import numpy.typing as npt
 from widgetkit import explain
 from widgetkit.errors import InvalidInput, NeedsModel
 from widgetkit.factors import kept_maps
-from widgetkit.session import exporting, keptmaps, maps, rank, state
+from widgetkit.session import clusterchoice, clustermaps, exporting, keptmaps, maps, rank, state
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
@@ -46,6 +46,10 @@ class Session(Reading, Clusters):
     export_contours = exporting.export_contours
     export_selection = exporting.export_selection
     export_factor_table = exporting.export_factor_table
+    choose_clusters = clusterchoice.choose_clusters
+    cluster_choice = property(clusterchoice.cluster_choice)
+    cluster_maps = clustermaps.cluster_maps
+    request_cluster_maps = clustermaps.request_cluster_maps
 
     def set_map(
         self,

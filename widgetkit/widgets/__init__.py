@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # public name -> module that defines it
 _PUBLIC = {
+    "ClusterChoiceView": "widgetkit.widgets.cluster_choice",
     "ClusterPanel": "widgetkit.widgets.clusters",
     "Explorer": "widgetkit.widgets.explorer",
     "FactorPanel": "widgetkit.widgets.factors",
@@ -16,11 +17,14 @@ _PUBLIC = {
     "Scatter": "widgetkit.widgets.scatter",
     "SelectionSummary": "widgetkit.widgets.summary",
     "SlideView": "widgetkit.widgets.slide",
+    "TrainingView": "widgetkit.widgets.training",
     "VolumeView": "widgetkit.widgets.volume",
     "explore": "widgetkit.widgets.explorer",
+    "train": "widgetkit.widgets.training",
 }
 
 __all__ = [
+    "ClusterChoiceView",
     "ClusterPanel",
     "Explorer",
     "FactorPanel",
@@ -30,8 +34,10 @@ __all__ = [
     "Scatter",
     "SelectionSummary",
     "SlideView",
+    "TrainingView",
     "VolumeView",
     "explore",
+    "train",
 ]
 
 
@@ -48,6 +54,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from widgetkit.widgets.cluster_choice import ClusterChoiceView
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore
     from widgetkit.widgets.factors import FactorPanel
@@ -57,4 +64,5 @@ if TYPE_CHECKING:
     from widgetkit.widgets.scatter import Scatter
     from widgetkit.widgets.slide import SlideView
     from widgetkit.widgets.summary import SelectionSummary
+    from widgetkit.widgets.training import TrainingView, train
     from widgetkit.widgets.volume import VolumeView
