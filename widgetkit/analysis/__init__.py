@@ -5,6 +5,7 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 
 # Eager on purpose: several functions carry the name of their module, and a lazily loaded name
 # would be shadowed by the module as soon as somebody imports that.
+from widgetkit.analysis.association import Association, Distribution, associate
 from widgetkit.analysis.choice_of_k import KChoice, choose_k
 from widgetkit.analysis.classification import prediction_report
 from widgetkit.analysis.composition import Dominance, composition, dominance
@@ -27,7 +28,9 @@ from widgetkit.analysis.umap_layout import warm_up
 
 __all__ = [
     "NMF",
+    "Association",
     "Correlation",
+    "Distribution",
     "Dominance",
     "KChoice",
     "KMeans",
@@ -35,6 +38,7 @@ __all__ = [
     "Projection",
     "Representatives",
     "amari_distance",
+    "associate",
     "bootstrap_stability",
     "choose_k",
     "composition",

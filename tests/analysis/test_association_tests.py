@@ -1,0 +1,270 @@
+"""Tests and effect sizes beside scipy's and beside their textbook formulas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from widgetkit.analysis import _draws, _tests
+from widgetkit.analysis._tests import Moments, Ranks
+
+SCIPY = tuple(int(part) for part in scipy.__version__.split(".")[:2])
+
+
+@st.composite
+def grouped(draw: Any, k: int | None = None, ties: bool | None = None) -> tuple[Any, Any, int]:
+    """Values, groups and how many: some tied, some skewed, sizes from 2 to 40."""
+    generator = np.random.default_rng(draw(st.integers(0, 2**31)))
+    k = draw(st.integers(2, 6)) if k is None else k
+    sizes = [draw(st.integers(2, 40)) for _ in range(k)]
+    group = np.repeat(np.arange(k), sizes)
+    shift, scale = generator.normal(0, 1, k), generator.uniform(0.3, 3, k)
+    x = shift[group] + generator.normal(0, 1, len(group)) * scale[group]
+    if draw(st.booleans()) if ties is None else ties:
+        x = np.round(x)
+    order = generator.permutation(len(group))
+    return x[order], group[order], k
+
+
+def parts(x: Any, group: Any, k: int) -> list[Any]:
+    return [x[group == c] for c in range(k)]
+
+
+def spreads(x: Any, group: Any, k: int) -> bool:
+    return all(np.ptp(part) > 0 for part in parts(x, group, k))
+
+
+@settings(deadline=None, max_examples=150)
+@given(grouped())
+def test_means_as_in_scipy(case: tuple[Any, Any, int]) -> None:
+    x, group, k = case
+    if not spreads(x, group, k):
+        return
+    m, each = Moments.of(x, group, k), parts(x, group, k)
+    found, wanted = _tests.anova(m), stats.f_oneway(*each)
+    assert (found.statistic, found.p) == pytest.approx((wanted.statistic, wanted.pvalue), rel=1e-9)
+    if SCIPY >= (1, 16):
+        found, wanted = _tests.welch_anova(m), stats.f_oneway(*each, equal_var=False)
+        assert (found.statistic, found.p) == pytest.approx(
+            (wanted.statistic, wanted.pvalue), rel=1e-8
+        )
+    if k == 2:
+        for equal in (False, True):
+            t, wanted = _tests.t_test(m, equal=equal), stats.ttest_ind(*each, equal_var=equal)
+            assert (t.statistic, t.p, t.df) == pytest.approx(
+                (wanted.statistic, wanted.pvalue, wanted.df), rel=1e-9
+            )
+
+
+def test_welch_of_two_groups_is_the_square_of_welchs_t() -> None:
+    generator = np.random.default_rng(0)
+    x, group = generator.normal(0, 1, 30), np.arange(30) % 2
+    m = Moments.of(x, group, 2)
+    f, t = _tests.welch_anova(m), _tests.t_test(m)
+    assert (f.statistic, f.p, f.df2) == pytest.approx((t.statistic**2, t.p, t.df))
+
+
+def test_welchs_anova_by_its_formula() -> None:
+    """Restated slowly from Welch (1951), for scipy versions without it."""
+    generator = np.random.default_rng(1)
+    group = np.repeat([0, 1, 2], [5, 9, 14])
+    x = generator.normal(0, 1, 28) * np.array([1, 2, 3])[group]
+    each = parts(x, group, 3)
+    weights = [len(p) / p.var(ddof=1) for p in each]
+    mean = sum(w * p.mean() for w, p in zip(weights, each, strict=True)) / sum(weights)
+    tail = sum(
+        (1 - w / sum(weights)) ** 2 / (len(p) - 1) for w, p in zip(weights, each, strict=True)
+    )
+    above = sum(w * (p.mean() - mean) ** 2 for w, p in zip(weights, each, strict=True)) / 2
+    f = above / (1 + 2 * (3 - 2) / (3**2 - 1) * tail)
+    found = _tests.welch_anova(Moments.of(x, group, 3))
+    assert (found.statistic, found.df2) == pytest.approx((f, (3**2 - 1) / (3 * tail)))
+    assert found.p == pytest.approx(stats.f.sf(f, 2, found.df2))
+
+
+@settings(deadline=None, max_examples=150)
+@given(grouped())
+def test_ranks_as_in_scipy(case: tuple[Any, Any, int]) -> None:
+    x, group, k = case
+    if np.ptp(x) == 0:
+        return
+    each = parts(x, group, k)
+    found, wanted = _tests.kruskal(Ranks.of(x, group, k)), stats.kruskal(*each)
+    assert (found.statistic, found.p) == pytest.approx((wanted.statistic, wanted.pvalue), rel=1e-7)
+    if k == 2:
+        found, wanted = _tests.mann_whitney(x, group), stats.mannwhitneyu(*each)
+        assert (found.statistic, found.p) == pytest.approx((wanted.statistic, wanted.pvalue))
+
+
+def test_dunn_by_its_formula() -> None:
+    """Restated from Dunn (1964) with its correction for ties."""
+    generator = np.random.default_rng(2)
+    x, group = np.round(generator.normal(0, 2, 60)), np.arange(60) % 3
+    ranks, n = stats.rankdata(x), 60
+    _, ties = np.unique(x, return_counts=True)
+    spread = n * (n + 1) / 12 - (ties**3 - ties).sum() / (12 * (n - 1))
+    z = (ranks[group == 0].mean() - ranks[group == 2].mean()) / np.sqrt(spread * (1 / 20 + 1 / 20))
+    found = _tests.dunn(Ranks.of(x, group, 3), 0, 2)
+    assert (found.statistic, found.p) == pytest.approx((z, 2 * stats.norm.sf(abs(z))))
+
+
+tables = st.integers(0, 2**31).map(
+    lambda seed: np.random.default_rng(seed).poisson(
+        np.random.default_rng(seed + 1).uniform(0.5, 20),
+        (
+            np.random.default_rng(seed + 2).integers(2, 6),
+            np.random.default_rng(seed + 3).integers(2, 5),
+        ),
+    )
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(tables)
+def test_tables_as_in_scipy(counts: Any) -> None:
+    table = _tests.filled(counts.astype(float))
+    if min(table.shape) < 2:
+        return
+    found, wanted = _tests.chi_square(table), stats.chi2_contingency(table, correction=False)
+    assert (found.statistic, found.p, found.df) == pytest.approx(
+        (wanted.statistic, wanted.pvalue, wanted.dof), rel=1e-9
+    )
+    np.testing.assert_allclose(_tests.expected(table), wanted.expected_freq)
+    if table.shape == (2, 2):
+        exact, (ratio, p) = _tests.fisher(table), stats.fisher_exact(table)
+        assert exact.p == pytest.approx(p, rel=1e-6)
+        np.testing.assert_allclose(exact.statistic, ratio, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_fishers_test_of_four_cells(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    table = generator.poisson(generator.uniform(0.5, 9, (2, 2))).astype(float)
+    if 0 in table.sum(0) or 0 in table.sum(1):
+        table += 1
+    assert _tests.fisher(table).p == pytest.approx(stats.fisher_exact(table)[1], rel=1e-6)
+    drawn = _tests.freeman_halton(table, 20_000, seed).p  # the same test, drawn
+    exact = stats.fisher_exact(table)[1]
+    assert drawn == pytest.approx(exact, abs=4 * np.sqrt(exact * (1 - exact) / 20_000) + 1e-4)
+
+
+@pytest.mark.skipif(SCIPY < (1, 15), reason="scipy has Fisher's test of larger tables since 1.15")
+def test_larger_tables_as_in_scipy() -> None:
+    for table in ([[3, 0, 2], [1, 5, 1], [0, 2, 6]], [[8, 1, 1, 0], [2, 2, 3, 3]]):
+        wanted = stats.fisher_exact(
+            table, method=stats.MonteCarloMethod(n_resamples=20_000, rng=np.random.default_rng(0))
+        ).pvalue
+        found = _tests.freeman_halton(np.array(table, float), 20_000, 0)
+        assert found.p == pytest.approx(wanted, abs=0.01)
+        assert found.statistic == pytest.approx(stats.chi2_contingency(table).statistic)
+
+
+def test_drawn_tables_have_the_margins_and_the_spread_of_random_ones() -> None:
+    table = np.array([[5, 2, 9], [3, 3, 3], [0, 8, 1]])
+    drawn = _tests.tables_like(table, 4000, 0)
+    assert (drawn.sum(1) == table.sum(0)).all() and (drawn.sum(2) == table.sum(1)).all()
+    assert drawn.min() >= 0
+    wanted = np.outer(table.sum(1), table.sum(0)) / table.sum()
+    np.testing.assert_allclose(drawn.mean(0), wanted, atol=0.15)
+    n, row, column = table.sum(), table.sum(1)[0], table.sum(0)[2]
+    hypergeometric = stats.hypergeom(n, row, column)
+    assert drawn[:, 0, 2].std() == pytest.approx(hypergeometric.std(), rel=0.05)
+    np.testing.assert_array_equal(drawn, _tests.tables_like(table, 4000, 0))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_corrections(p: list[float]) -> None:
+    values = np.array(p)
+    q = _tests.benjamini_hochberg(values)
+    np.testing.assert_allclose(q, stats.false_discovery_control(values), atol=1e-12)
+    order = np.argsort(values, kind="stable")
+    steps = [min(1.0, (len(p) - i) * values[at]) for i, at in enumerate(order)]
+    wanted = np.empty(len(p))
+    wanted[order] = np.maximum.accumulate(steps)
+    np.testing.assert_allclose(_tests.holm(values), wanted)
+    with_gaps = np.concatenate([[np.nan], values, [np.nan]])
+    np.testing.assert_allclose(_tests.benjamini_hochberg(with_gaps)[1:-1], q)
+    assert np.isnan(_tests.holm(with_gaps)[[0, -1]]).all()
+
+
+# -- effect sizes ------------------------------------------------------------------------
+def rows(x: Any, group: Any, k: int) -> _draws.Rows:
+    return _draws.Rows(x, group, np.arange(len(x)), np.ones(len(x)), k, float(len(x)), None)
+
+
+NO_DRAWS = _draws.Draws.make(1000, 0, 0, 0.95)
+
+
+@settings(deadline=None, max_examples=100)
+@given(grouped())
+def test_effects_of_amounts_by_their_formulas(case: tuple[Any, Any, int]) -> None:
+    x, group, k = case
+    if not spreads(x, group, k):
+        return
+    each, n = parts(x, group, k), len(x)
+    total = ((x - x.mean()) ** 2).sum()
+    within = sum(((part - part.mean()) ** 2).sum() for part in each)
+    between = total - within
+    noise = within / (n - k)
+    omega = (between - (k - 1) * noise) / (total + noise)
+    found = _draws.effect_of_means(rows(x, group, k), NO_DRAWS)
+    m = Moments.of(x, group, k)
+    assert (m.eta, m.omega) == pytest.approx((between / total, omega), abs=1e-9)
+    assert found.strength == pytest.approx(np.sqrt(max(0, omega)), abs=1e-6)
+    if k == 2:
+        d = (each[0].mean() - each[1].mean()) / np.sqrt(within / (n - 2))
+        assert found.name == "Cohen's d"
+        assert (found.value, m.d) == pytest.approx((d, d), rel=1e-7)
+    else:
+        assert found.name == "omega²" and found.value == pytest.approx(omega, abs=1e-9)
+
+
+@settings(deadline=None, max_examples=100)
+@given(grouped())
+def test_effects_of_ranks_by_their_formulas(case: tuple[Any, Any, int]) -> None:
+    x, group, k = case
+    if np.ptp(x) == 0:
+        return
+    each, n = parts(x, group, k), len(x)
+    found = _draws.effect_of_ranks(rows(x, group, k), NO_DRAWS)
+    r = Ranks.of(x, group, k)
+    h = stats.kruskal(*each).statistic
+    assert r.epsilon == pytest.approx(h * (n + 1) / (n**2 - 1))
+    assert found.strength == pytest.approx(np.sqrt(max(0, (h - k + 1) / (n - k))), abs=1e-6)
+    if k == 2:
+        wins = np.sign(each[0][:, None] - each[1][None]).mean()  # every pair, one by one
+        assert found.name == "rank-biserial r"
+        assert (found.value, r.biserial) == pytest.approx((wins, wins), abs=1e-9)
+    else:
+        assert found.value == pytest.approx(r.epsilon, abs=1e-9)
+
+
+def test_effects_of_tables_by_their_formulas() -> None:
+    table = np.array([[20, 5, 9], [8, 14, 3], [2, 8, 31]])
+    group = np.repeat(np.arange(3), table.sum(1))
+    level = np.concatenate([np.repeat(np.arange(3), row) for row in table])
+    n, k, m = table.sum(), 3, 3
+    phi2 = stats.chi2_contingency(table).statistic / n
+    phi2 = max(0, phi2 - (k - 1) * (m - 1) / (n - 1))  # Bergsma (2013)
+    shrunk = k - (k - 1) ** 2 / (n - 1)
+    v = np.sqrt(phi2 / (shrunk - 1))
+    found = _draws.effect_of_shares(rows(level.astype(float), group, 3), level, 3, NO_DRAWS)
+    assert found.name == "Cramér's V" and found.value == found.strength == pytest.approx(v)
+
+
+def test_the_odds_ratio_is_of_the_last_category_in_the_first_cluster() -> None:
+    #                 no  yes
+    table = np.array([[10, 30], [40, 20]])
+    group = np.repeat([0, 1], table.sum(1))
+    level = np.concatenate([np.repeat([0, 1], row) for row in table])
+    found = _draws.effect_of_shares(rows(level.astype(float), group, 2), level, 2, NO_DRAWS)
+    assert found.name == "odds ratio" and found.value == pytest.approx((30 / 10) / (20 / 40))
+    empty = np.array([[0, 5], [5, 5]])
+    assert np.exp(_tests.log_odds(empty)) == pytest.approx(0.5 * 5.5 / (5.5 * 5.5))
