@@ -28,6 +28,7 @@ _PUBLIC = {
     "Gallery": "widgetkit.widgets",
     "MapViewer": "widgetkit.widgets",
     "ClusterPanel": "widgetkit.widgets",
+    "AssociationPanel": "widgetkit.widgets",
     "FactorPanel": "widgetkit.widgets",
     "SlideView": "widgetkit.widgets",
     "ModelContext": "widgetkit.extraction",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from widgetkit.session import Selection, Session
     from widgetkit.store import ActivationStore, open
     from widgetkit.widgets import (
+        AssociationPanel,
         ClusterPanel,
         Explorer,
         FactorPanel,

@@ -338,6 +338,10 @@ def test_pairs_are_those_of_scipy_and_corrected() -> None:
         bh[bh["variable"] == "sex"]["p_adjusted"], stats.false_discovery_control(sex)
     )
     assert found.pairs is pairs  # once
+    alone = found.pairs_of("sex").reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, pairs[pairs["variable"] == "sex"].reset_index(drop=True))
+    with pytest.raises(UnknownName, match="'sex'"):
+        found.pairs_of("sexx")
 
 
 def test_names_are_put_in_afterwards() -> None:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from widgetkit.analysis import _draws, _tests
+from widgetkit.analysis import _draws, _shuffles, _tests
+from widgetkit.analysis._shuffles import Shuffles, shuffled
 from widgetkit.analysis._tests import Moments, Ranks
 
 SCIPY = tuple(int(part) for part in scipy.__version__.split(".")[:2])
@@ -268,3 +269,143 @@ def test_the_odds_ratio_is_of_the_last_category_in_the_first_cluster() -> None:
     assert found.name == "odds ratio" and found.value == pytest.approx((30 / 10) / (20 / 40))
     empty = np.array([[0, 5], [5, 5]])
     assert np.exp(_tests.log_odds(empty)) == pytest.approx(0.5 * 5.5 / (5.5 * 5.5))
+
+
+# -- patients ------------------------------------------------------------------------------
+def of_patients(seed: int, constant: bool, equal: bool = False) -> dict[str, Any]:
+    """Values, clusters and patients of unequal size (``equal``: alike in size and composition)."""
+    g = np.random.default_rng(seed)
+    units, k = 9, 3
+    unit = np.repeat(np.arange(units), 6 if equal else g.integers(2, 8, units))
+    cluster = np.tile([0, 1, 2], 2 * units) if equal else g.integers(0, k, len(unit))
+    cluster[:3] = [0, 1, 2]
+    x = g.normal(0, 1, units)[unit] + (0 if constant else g.normal(0, 1, len(unit)))
+    weight = 1 / np.bincount(unit)[unit]
+    return {"x": x, "cluster": cluster, "unit": unit, "units": units, "k": k, "weight": weight}
+
+
+def test_of(case: dict[str, Any], constant: bool, draws: int = 60) -> Any:
+    x, w = case["x"], case["weight"]
+    variance = np.average((x - np.average(x, weights=w)) ** 2, weights=w)
+    return shuffled(
+        x[:, None], np.array([variance]), case["cluster"], case["k"], case["unit"], case["units"],
+        w, constant=constant, shuffles=Shuffles(draws, 5), word="patient",
+    )  # fmt: skip
+
+
+test_of.__test__ = False  # type: ignore[attr-defined]
+
+
+def slowly(case: dict[str, Any], constant: bool, draws: int = 60) -> tuple[float, float, float]:
+    """The definition, row by row: the statistic, its mean over the draws, and p."""
+    x, w, c, u = (case[name] for name in ("x", "weight", "cluster", "unit"))
+    k, units = case["k"], case["units"]
+    mean = np.average(x, weights=w)
+    size = [w[c == j].sum() for j in range(k)]
+
+    def share(values: Any) -> float:
+        between = 0.0
+        for j in range(k):
+            inside = c == j
+            between += size[j] * (np.average(values[inside], weights=w[inside]) - mean) ** 2
+        return between / (w @ (values - mean) ** 2)
+
+    real, drawn = share(x), []
+    if constant:
+        of = np.array([x[u == i][0] for i in range(units)])
+        for order in Shuffles(draws, 5).orders(units):
+            drawn.append(share(of[order][u]))
+    else:
+        total = w @ (x - mean) ** 2
+        for signs in Shuffles(draws, 5).signs(units):
+            between = 0.0
+            for j in range(k):
+                s = 0.0
+                for i in range(len(x)):
+                    s += signs[u[i]] * w[i] * (x[i] - mean) * ((c[i] == j) - size[j] / w.sum())
+                between += s**2 / size[j]
+            drawn.append(between / total)
+    hits = sum(value >= real - 1e-12 for value in drawn)
+    return real, float(np.mean(drawn)), (1 + hits) / (1 + draws)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("seed", range(4))
+def test_patients_are_permuted_and_flipped_as_defined(seed: int, constant: bool) -> None:
+    case = of_patients(seed, constant)
+    found = test_of(case, constant)
+    assert (found.eta, found.chance, found.p) == pytest.approx(slowly(case, constant), abs=1e-9)
+
+
+def test_what_is_the_patients_alone_says_nothing_where_patients_are_alike() -> None:
+    """All patients of one composition: a value that is the patient's cannot differ between clusters."""
+    case = of_patients(0, False, equal=True)
+    first = test_of(case, False, 999)
+    offset = np.random.default_rng(1).normal(0, 50, case["units"])[case["unit"]]
+    moved = test_of(case | {"x": case["x"] + offset}, False, 999)
+    assert moved.p == first.p and moved.eta < first.eta / 100
+
+
+def test_permutations_and_signs_are_seeded_and_fair() -> None:
+    drawn = Shuffles(4000, 0)
+    assert (np.sort(drawn.orders(7), axis=1) == np.arange(7)).all()
+    np.testing.assert_allclose(drawn.orders(7).mean(0), 3, atol=0.15)
+    np.testing.assert_allclose(drawn.signs(7).mean(0), 0, atol=0.08)
+    assert set(np.unique(drawn.signs(7))) == {-1.0, 1.0}
+    np.testing.assert_array_equal(drawn.orders(7), Shuffles(4000, 0).orders(7))
+
+
+def test_ridits_are_ranks_between_0_and_1() -> None:
+    x = np.array([3.0, 1.0, 2.0, 2.0, 5.0])
+    found = _shuffles.ridits(x, np.ones(5))
+    np.testing.assert_allclose(found, (stats.rankdata(x) - 0.5) / 5)
+    heavy = _shuffles.ridits(np.array([1.0, 2.0]), np.array([3.0, 1.0]))
+    np.testing.assert_allclose(heavy, [1.5 / 4, 3.5 / 4])
+
+
+# -- intervals -----------------------------------------------------------------------------
+def test_an_interval_by_patient_is_as_wide_as_students_over_patients() -> None:
+    """Tiles of a patient alike: drawn by tile it would be several times too narrow."""
+    g = np.random.default_rng(0)
+    units = 40
+    unit = np.repeat(np.arange(units), 20)
+    x = g.normal(0, 1, units)[unit] + 0.1 * g.normal(0, 1, len(unit))
+    cluster = np.tile([0, 1], len(unit) // 2)
+    of = _draws.Rows(x, cluster, unit, np.full(len(x), 1 / 20), 2, units, 0.0)
+    low, high = _draws.mean_ends(of, _draws.Draws.make(units, 4000, 0, 0.95))
+    for c in range(2):
+        each = np.array([x[(unit == i) & (cluster == c)].mean() for i in range(units)])
+        half = stats.t.ppf(0.975, units - 1) * stats.sem(each)
+        assert high[c] - low[c] == pytest.approx(2 * half, rel=0.12)
+    medians = np.array([np.median(x[cluster == c]) for c in range(2)])
+    ends = _draws.median_ends(
+        of, _draws.by_cluster(of), medians, _draws.Draws.make(units, 4000, 0, 0.95)
+    )
+    assert (ends[1] - ends[0] > 0.5 * (high - low)).all()
+
+
+def test_many_rows_drawn_in_blocks_have_intervals_like_students() -> None:
+    g = np.random.default_rng(1)
+    x, cluster = g.normal(0, 1, 5000), g.integers(0, 3, 5000)
+    assert len(x) > _draws.BLOCKS
+    low, high = _draws.mean_ends(rows(x, cluster, 3), _draws.Draws.make(len(x), 4000, 0, 0.95))
+    for c in range(3):
+        mine = x[cluster == c]
+        half = stats.t.ppf(0.975, len(mine) - 1) * stats.sem(mine)
+        assert high[c] - low[c] == pytest.approx(2 * half, rel=0.15)
+
+
+def test_intervals_of_nothing_hold_nothing() -> None:
+    """Draws of a share of variance are too high; without taking that out they would miss 0."""
+    held, around = [], []
+    for seed in range(60):
+        g = np.random.default_rng(seed)
+        group = np.arange(120) % 10
+        draws = _draws.Draws.make(120, 400, seed, 0.95)
+        for effect in (
+            _draws.effect_of_means(rows(g.normal(0, 1, 120), group, 10), draws),
+            _draws.effect_of_ranks(rows(g.normal(0, 1, 120), group, 10), draws),
+        ):
+            held.append(effect.strength_low == 0)
+            around.append(effect.low <= effect.value <= effect.high)
+    assert np.mean(held) > 0.95 and all(around)

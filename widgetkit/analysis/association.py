@@ -109,7 +109,7 @@ class Association:
     level: float
     seed: int
     _variables: Mapping[str, tuple[Variable, Data]] = field(repr=False)
-    _pairs: Callable[[], pd.DataFrame] = field(repr=False)
+    _pairs: Callable[[Sequence[str]], pd.DataFrame] = field(repr=False)
 
     @cached_property
     def pairs(self) -> pd.DataFrame:
@@ -119,10 +119,24 @@ class Association:
         Fisher's exact), ``statistic``, ``p``, ``p_adjusted`` (over the pairs of the variable), ``effect``,
         ``effect_name`` (of a less b). Without rows where two clusters were compared.
         """
-        table = self._pairs()
+        return self._named_pairs(tuple(self._variables))
+
+    def pairs_of(self, variable: str) -> pd.DataFrame:
+        """:attr:`pairs` of one variable, without computing those of the others."""
+        self._check(variable)
+        return self._named_pairs((variable,))
+
+    def _named_pairs(self, variables: Sequence[str]) -> pd.DataFrame:
+        table = self._pairs(variables)
         for side in ("a", "b"):
             table[side] = np.array([self.names[i] for i in table[side]], object)
         return table
+
+    def _check(self, variable: str) -> None:
+        if variable not in self._variables:
+            raise UnknownName(
+                f"{variable!r} is no variable here. {near(str(variable), self._variables)}".rstrip()
+            )
 
     def ranked(self) -> pd.DataFrame:
         """The table, smallest q first, among equal ones the strongest; what was not tested last."""
@@ -138,10 +152,7 @@ class Association:
 
     def distribution(self, variable: str) -> Distribution:
         """The values behind a row of the table."""
-        if variable not in self._variables:
-            raise UnknownName(
-                f"{variable!r} is no variable here. {near(str(variable), self._variables)}".rstrip()
-            )
+        self._check(variable)
         of, data = self._variables[variable]
         return Distribution(of.kind, data.x, of.levels, data.used[data.cluster], data.weight)
 
@@ -316,7 +327,9 @@ def associate(
         level=level,
         seed=seed,
         _variables=kept,
-        _pairs=lambda: _all_pairs(compared, base, settings, posthoc),
+        _pairs=lambda names: _all_pairs(
+            [one for one in compared if one[0].name in names], base, settings, posthoc
+        ),
     )
 
 

@@ -10,6 +10,7 @@ is known. :func:`save` writes PNG, SVG or PDF, whole or not at all.
 
 from __future__ import annotations
 
+from widgetkit.figures.association import association
 from widgetkit.figures.atlas import atlas, atlas_sentence
 from widgetkit.figures.captions import caption
 from widgetkit.figures.compose import clusters, explorer, gallery, maps, scatter, summary
@@ -21,6 +22,7 @@ from widgetkit.figures.spec import PRESETS, FigureSpec
 __all__ = [
     "PRESETS",
     "FigureSpec",
+    "association",
     "atlas",
     "atlas_sentence",
     "caption",

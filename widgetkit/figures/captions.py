@@ -12,7 +12,17 @@ from widgetkit._version import __version__
 if TYPE_CHECKING:
     from widgetkit.session import Session
 
-Kind = Literal["scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading"]
+Kind = Literal[
+    "scatter",
+    "gallery",
+    "maps",
+    "clusters",
+    "summary",
+    "explorer",
+    "slide",
+    "reading",
+    "association",
+]
 
 
 def count(number: int, noun: str) -> str:
@@ -90,12 +100,14 @@ def caption(
         "explorer": "a, Map of tile embeddings; b, tiles, each beside its activation map, on one shared colour scale; "
         "c, composition of the selection against the rest.",
         "reading": "What was read of the factors of the clustering.",
+        "association": "a, Strength of the association of each variable with the clusters or the selection; "
+        "b, one of them in each.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading"):
+    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading", "association"):
         sentences.append(clustering_sentence(session))
     if kind in ("maps", "explorer", "slide") and session.store.layers[session.layer].has_maps:
         sentences.append(maps_sentence(session))

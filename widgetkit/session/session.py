@@ -9,15 +9,15 @@ import numpy.typing as npt
 
 from widgetkit import explain
 from widgetkit.session import exporting, keptmaps, maps, rank, state
+from widgetkit.session.associating import Associating
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
 from widgetkit.session.maps import Kind, MapResult, MapSpec
-from widgetkit.session.reading import Reading
 from widgetkit.session.summary import Summary, summarise
 
 
-class Session(Reading, Clusters):
+class Session(Associating, Clusters):
     """Selection, history, clustering, maps and jobs over one store.
 
     Everything it holds is an immutable value; every change goes through a method, tells the
@@ -42,6 +42,7 @@ class Session(Reading, Clusters):
     export_contours = exporting.export_contours
     export_selection = exporting.export_selection
     export_factor_table = exporting.export_factor_table
+    export_association = exporting.export_association
 
     def set_map(
         self,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # public name -> module that defines it
 _PUBLIC = {
+    "AssociationPanel": "widgetkit.widgets.association",
     "ClusterPanel": "widgetkit.widgets.clusters",
     "Explorer": "widgetkit.widgets.explorer",
     "FactorPanel": "widgetkit.widgets.factors",
@@ -20,6 +21,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "AssociationPanel",
     "ClusterPanel",
     "Explorer",
     "FactorPanel",
@@ -46,6 +48,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from widgetkit.widgets.association import AssociationPanel
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore
     from widgetkit.widgets.factors import FactorPanel

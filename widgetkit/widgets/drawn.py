@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from widgetkit.session import Session
 
 FigureKind = Literal[
-    "scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading"
+    "scatter",
+    "gallery",
+    "maps",
+    "clusters",
+    "summary",
+    "explorer",
+    "slide",
+    "reading",
+    "association",
 ]
 
 
