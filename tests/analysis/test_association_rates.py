@@ -222,6 +222,27 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         assert np.mean(each) >= 0.95 - slack(0.95, sets), (name, np.mean(each))
 
 
+def test_intervals_of_shares_hold_the_truth_near_0_and_1_too() -> None:
+    sets = 200
+    held: dict[str, list[bool]] = {"rows": [], "patients": []}
+    own = np.repeat(np.arange(30), 10)
+    for seed in range(sets):
+        g = np.random.default_rng(seed)
+        cluster = np.arange(40) % 2
+        yes = g.random(40) < np.where(cluster == 0, 0.93, 0.5)
+        half = g.integers(0, 2, 300)
+        patient = (g.random(30) < 0.9)[own]
+        for name, labels, table in (
+            ("rows", cluster, {"v": yes}),
+            ("patients", half, {"patient": own, "v": patient}),
+        ):
+            found = associate(labels, table, n_boot=300, n_permutations=19, seed=seed).means
+            one = found.query("number == 0 and level == 'True'").iloc[0]
+            held[name].append(one["low"] <= (0.93 if name == "rows" else 0.9) <= one["high"])
+    for name, each in held.items():
+        assert np.mean(each) >= 0.95 - slack(0.95, sets), (name, np.mean(each))
+
+
 def test_intervals_of_three_clusters_and_of_patients() -> None:
     sets, shift, patients = 150, 0.4, 30
     omega = (2 / 3 * shift**2) / (1 + 2 / 3 * shift**2)

@@ -409,3 +409,49 @@ def test_intervals_of_nothing_hold_nothing() -> None:
             held.append(effect.strength_low == 0)
             around.append(effect.low <= effect.value <= effect.high)
     assert np.mean(held) > 0.95 and all(around)
+
+
+def test_shares_have_wilsons_interval() -> None:
+    """8 of 8 is no certainty, though every draw of them shows 8 of 8."""
+    table = np.array([[0, 8], [5, 9], [30, 2]])
+    group = np.repeat(np.arange(3), table.sum(1))
+    level = np.concatenate([np.repeat([0, 1], row) for row in table]).astype(float)
+    low, high = _draws.share_ends(rows(level, group, 3), 2, _draws.Draws.make(54, 200, 0, 0.95))
+    for c in range(3):
+        for j in range(2):
+            wanted = stats.binomtest(int(table[c, j]), int(table[c].sum())).proportion_ci(
+                0.95, method="wilson"
+            )
+            assert (low[c, j], high[c, j]) == pytest.approx((wanted.low, wanted.high), abs=1e-9)
+
+
+def test_shares_of_patients_are_as_sure_as_their_patients() -> None:
+    g = np.random.default_rng(0)
+    units, each = 40, 25
+    unit = np.repeat(np.arange(units), each)
+    cluster = np.tile([0, 1], units * each // 2 + 1)[: len(unit)]
+    level = (g.random(units) < 0.4)[unit].astype(float)  # the patient's: tiles add nothing
+    of = _draws.Rows(level, cluster, unit, np.full(len(unit), 1 / each), 2, units, 0.0)
+    low, high = _draws.share_ends(of, 2, _draws.Draws.make(units, 2000, 0, 0.95))
+    share = level[::each].mean()
+    half = stats.t.ppf(0.975, units - 1) * np.sqrt(share * (1 - share) / units)
+    assert high[0, 1] - low[0, 1] == pytest.approx(2 * half, rel=0.15)
+    sure = _draws.share_ends(
+        _draws.Rows(np.ones(len(unit)), cluster, unit, of.weight, 2, units, 0.0),
+        2,
+        _draws.Draws.make(units, 200, 0, 0.95),
+    )
+    assert 0.85 < sure[0][0, 1] < 0.95 and sure[1][0, 1] == 1  # about 40 of 40, not 500 of 500
+
+
+def test_an_empty_cell_leaves_the_odds_ratio_unsure() -> None:
+    table = np.array([[0, 8], [12, 4]])
+    group = np.repeat([0, 1], table.sum(1))
+    level = np.concatenate([np.repeat([0, 1], row) for row in table])
+    draws = _draws.Draws.make(24, 500, 0, 0.95)
+    found = _draws.effect_of_shares(rows(level.astype(float), group, 2), level, 2, draws)
+    cells = table + 0.5
+    log = np.log(cells[0, 1] * cells[1, 0] / (cells[0, 0] * cells[1, 1]))
+    half = stats.norm.ppf(0.975) * np.sqrt((1 / cells).sum())
+    assert found.value == pytest.approx(np.exp(log))
+    assert (found.low, found.high) == pytest.approx((np.exp(log - half), np.exp(log + half)))

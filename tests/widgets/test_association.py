@@ -303,6 +303,32 @@ def test_in_a_notebook_it_waits_for_the_clusters(tmp_path: Path) -> None:
     assert "still being computed" in begun and shown
 
 
+def test_a_variable_can_be_chosen_before_there_is_an_answer(clinical: ActivationStore) -> None:
+    async def work() -> tuple[str, str, str]:
+        session = Session(clinical)
+        session.cluster("kmeans", 3)
+        while session.jobs.active:
+            await asyncio.sleep(0.01)
+        panel = AssociationPanel(session)
+        begun = panel.describe()
+        with pytest.raises(InvalidInput, match="there are fvc, gold"):
+            panel.variable = "fvx"
+        panel.variable = "sex"
+        while session.jobs.active:
+            await asyncio.sleep(0.01)
+        first = panel.variable
+        panel.of = "selection"  # nothing is selected: nothing is shown
+        session.select_cluster(0)
+        while session.jobs.active:
+            await asyncio.sleep(0.01)
+        second = panel.variable
+        panel.close()
+        session.close()
+        return begun, first, second
+
+    assert asyncio.run(work()) == ("Association panel: Being computed.", "sex", "sex")
+
+
 def test_an_empty_store_and_one_of_a_tile(tmp_path: Path) -> None:
     for n in (1, 2):
         store = wk.import_features(

@@ -236,6 +236,12 @@ def effect_of_shares(rows: Rows, level: Codes, levels: int, draws: Draws) -> Eff
     if not four:
         return _effect("Cramér's V", real, found, draws, root=True)
     made = _effect("odds ratio", real, found, draws)
+    if found is not None and (flat <= 0).any():
+        # an empty cell stays empty in every draw, as if it were sure (Haldane; Anscombe; Gart 1966)
+        from scipy.special import ndtri
+
+        half = float(ndtri((1 + draws.level) / 2) * np.sqrt((1 / (flat + 0.5)).sum()))
+        made = replace(made, low=made.value - half, high=made.value + half)
     value, low, high = (float(np.exp(v)) for v in (made.value, made.low, made.high))
     return replace(made, value=value, low=low, high=high)
 
@@ -329,18 +335,41 @@ def median_ends(rows: Rows, parts: Parts, medians: Floats, draws: Draws) -> tupl
 
 
 def share_ends(rows: Rows, levels: int, draws: Draws) -> tuple[Floats, Floats]:
-    """(k, levels) intervals of the shares of categories."""
+    """(k, levels) intervals of the shares of categories: Wilson's (1927).
+
+    Draws cannot tell how sure a share of 0 or 1 is, because they never show another. Where units are
+    spread over several rows, Wilson's is taken of as many independent units as would vary as much as the
+    draws do (Korn & Graubard 1998), at most those that the weights are worth (Kish).
+    """
+    from scipy.special import ndtri, stdtrit
+
     nothing = np.full((rows.k, levels), np.nan)
     cell = rows.cluster * levels + rows.x.astype(np.intp)
     drawn = draws.sums(rows.unit, cell, rows.k * levels, rows.weight)
     if drawn is None:
         return nothing, nothing.copy()
-    table = drawn.reshape(-1, rows.k, levels)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = draws.ends(table / table.sum(2, keepdims=True))
+    flat = summed(cell, rows.weight, rows.k * levels).reshape(rows.k, levels)
+    share = flat / flat.sum(1, keepdims=True)
+    units = int(rows.unit.max()) + 1
+    each = summed(rows.cluster * units + rows.unit, rows.weight, rows.k * units)
+    each = each.reshape(rows.k, units)
+    worth = each.sum(1) ** 2 / (each**2).sum(1)
+    n = np.broadcast_to(worth[:, None], share.shape)
+    reach = np.full((rows.k, 1), float(ndtri((1 + draws.level) / 2)))
+    if rows.chance is not None:  # units of several rows
+        table = drawn.reshape(-1, rows.k, levels)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            varies = np.nanvar(table / table.sum(2, keepdims=True), axis=0)
+            n = np.minimum(n, np.where(varies > 0, share * (1 - share) / varies, np.inf))
+        there = np.maximum((each > 0).sum(1), 2)[:, None]
+        reach = np.sqrt(there / (there - 1)) * stdtrit(there - 1, (1 + draws.level) / 2)
+    square = reach**2 / np.maximum(n, 1e-9)
+    middle = (share + square / 2) / (1 + square)
+    half = np.sqrt(share * (1 - share) * square + square**2 / 4) / (1 + square)
+    low, high = np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
     few = _alone(rows)
     low[few], high[few] = np.nan, np.nan
-    return low, high
+    return np.minimum(low, share), np.maximum(high, share)
 
 
 def _alone(rows: Rows) -> np.ndarray:

@@ -397,7 +397,8 @@ def _means(
     k = len(data.used)
     if data.units != base.units:
         draws = replace(draws, block=draws.block[_present(data, base)])
-    rows = Rows(data.x, data.cluster, data.unit, data.weight, k, float(data.units), None)
+    shared = None if base.alone else 0.0
+    rows = Rows(data.x, data.cluster, data.unit, data.weight, k, float(data.units), shared)
     each = np.zeros((k, data.units), bool)
     each[data.cluster, data.unit] = True
     counts = each.sum(1)

@@ -73,7 +73,7 @@ class AssociationPanel(Panel):
         self._columns = None if columns is None else tuple(columns)
         self._kinds, self._tests = dict(kinds or {}), dict(tests or {})
         self._found: Association | None = None
-        self._reason = ""
+        self._reason = self._wanted = ""
         self._live = True
         self._quiet = False
         self._of = choice("Compare", OFS, "clusters", width="230px")
@@ -145,17 +145,22 @@ class AssociationPanel(Panel):
 
     @property
     def variable(self) -> str:
-        """The variable shown; "" while there is none."""
+        """The variable shown; "" while there is none. Set before there is an answer, it is shown then."""
         return str(self._variable.value)
 
     @variable.setter
     def variable(self, name: str) -> None:
         known = [value for _, value in self._variable.options if value]
+        if self._found is None:
+            known = list(self._columns or self.session.variables(self._joined))
         if name not in known:
             raise InvalidInput(
                 f"There is no variable {name!r}; there are {', '.join(known) or 'none'}."
             )
-        self._variable.value = name
+        if self._found is None:
+            self._wanted = name
+        else:
+            self._variable.value = name
 
     @property
     def live(self) -> bool:
@@ -182,7 +187,7 @@ class AssociationPanel(Panel):
             return
         session = self.session
         try:
-            session.associate(
+            job = session.associate(
                 self.of,  # type: ignore[arg-type]
                 self._columns,
                 table=self._joined,
@@ -195,9 +200,14 @@ class AssociationPanel(Panel):
         except InvalidInput as problem:  # nothing to compare, or no column: said in its place
             session.jobs.cancel(self._key)
             self._clear(str(problem))
+        else:
+            if self._found is None and job is not None and job.active:
+                self._clear("Being computed.")
 
     # -- what is seen ----------------------------------------------------------------------
     def _clear(self, reason: str) -> None:
+        if self._found is not None:
+            self._wanted = self.variable  # comes back with the next answer
         self._found, self._reason = None, reason
         for box in (self._ranking, self._one):
             _put(box, None)
@@ -212,7 +222,7 @@ class AssociationPanel(Panel):
         for part in self._shown:
             part.layout.display = ""
         ranked = [str(name) for name in found.ranked()["variable"]]
-        before = self.variable
+        before, self._wanted = self._wanted or self.variable, ""
         self._quiet = True  # new options choose one of themselves first
         try:
             self._variable.options = [(drawn.short(name, _NAME_MOST), name) for name in ranked]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.palette import NONE_COLOUR, colour
+from widgetkit.palette import colour
 from widgetkit.widgets import charts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ VARIABLES_MOST, CLUSTERS_MOST = 40, 30
 POINTS_MOST = 120
 #: q below which a bar has the full colour.
 CALLED = 0.05
-CALLED_COLOUR, QUIET = colour(0), NONE_COLOUR
+CALLED_COLOUR, QUIET = colour(0), "rgba(154,154,154,0.45)"  # pale: the interval lies over it
 #: The rest that a selection is compared with, as in the cluster panel.
 REST = "#B8B8B8"
 #: Height of a row of variables, of a cluster, and of what is around them; px.
