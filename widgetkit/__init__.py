@@ -29,6 +29,7 @@ _PUBLIC = {
     "MapViewer": "widgetkit.widgets",
     "ClusterChoiceView": "widgetkit.widgets",
     "ClusterPanel": "widgetkit.widgets",
+    "AssociationPanel": "widgetkit.widgets",
     "FactorPanel": "widgetkit.widgets",
     "SlideView": "widgetkit.widgets",
     "VolumeView": "widgetkit.widgets",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from widgetkit.session import Selection, Session
     from widgetkit.store import ActivationStore, open
     from widgetkit.widgets import (
+        AssociationPanel,
         ClusterChoiceView,
         ClusterPanel,
         Explorer,

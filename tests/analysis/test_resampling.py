@@ -145,3 +145,16 @@ def test_missing_groups_are_refused() -> None:
         group_codes(["a", "b"], 3)
     with pytest.raises(InvalidInput, match="fractions"):
         group_codes([0.5, 1, 2], 3)
+
+
+def test_columns_with_and_without_gaps_have_the_same_quantiles() -> None:
+    """Whole columns are taken at once; the others one by one, as if they stood alone."""
+    drawn = np.random.default_rng(0).normal(0, 1, (300, 6))
+    drawn[::7, 1] = np.nan
+    drawn[:200, 2] = np.nan  # more than half: no interval
+    drawn[3, 4] = np.inf
+    low, high = interval(drawn, 12, 0.9)
+    for j in range(6):
+        one = interval(drawn[:, j], 12, 0.9)
+        np.testing.assert_array_equal([low[j], high[j]], np.array(one))
+    assert np.isnan(low[2]) and np.isfinite(low[[0, 1, 3, 5]]).all()

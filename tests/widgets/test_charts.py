@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -73,3 +74,29 @@ def _luminance(colour: str) -> float:
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def test_the_first_message_of_a_chart_already_forbids_sending(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page reads the configuration once, when it draws: a second message may come too late."""
+    from ipywidgets.widgets import widget
+
+    opened: list[dict[str, Any]] = []
+    create = widget.comm.create_comm
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        opened.append((options.get("data") or {}).get("state", {}))
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(widget.comm, "create_comm", recorded)
+    figure = charts.figure_widget([go.Bar(x=charts.array([1]))], charts.layout())
+    states = [state["_config"] for state in opened if "_config" in state]
+    assert states == [charts.CONFIG]
+    figure._config = {"showSendToCloud": True, "plotlyServerURL": "https://example.org"}
+    assert figure._config == charts.CONFIG
+    figure.data[0].x = charts.array([1, 2])
+    charts.settle(figure)
+    assert gestures.synced(figure)["config"] == charts.CONFIG
+    assert isinstance(figure, go.FigureWidget)
+    figure.close()

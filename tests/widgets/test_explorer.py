@@ -262,3 +262,35 @@ def test_gallery_and_maps_keep_one_order(explorer: Explorer) -> None:
     assert explorer.maps.rule == "random"
     most = len(explorer.maps.rows)
     assert list(explorer.maps.rows) == list(explorer.gallery.rows[:most])
+
+
+# -- columns beside the clusters -----------------------------------------------------------
+def test_columns_beside_the_clusters_are_made_when_opened(
+    explorer: Explorer, session: Session
+) -> None:
+    asked: list[str] = []
+    session.observe("job", lambda job: asked.append(job.key))
+    session.select_cluster(0)
+    assert explorer.association is None and asked == []
+    assert explorer._folds.titles[2] == "Columns beside the clusters"
+    explorer._folds.selected_index = 2
+    panel = explorer.association
+    assert panel is not None and panel.session is session and panel.association is not None
+    assert panel.describe() in explorer.describe()
+    assert "association" in explorer._kind.options and panel.error_strip.layout.display == "none"
+    explorer._folds.selected_index = 0
+    assert not panel.live and panel.describe() not in explorer.describe()
+    shown = panel.association
+    session.merge_clusters([0, 1])
+    assert panel.association is shown  # nobody looks
+    explorer._folds.selected_index = 2
+    assert explorer.association is panel and panel.association is not shown
+    explorer.close()
+
+
+def test_without_columns_of_ones_own_there_is_no_such_fold(
+    features_store: ActivationStore,
+) -> None:
+    explorer = Explorer(features_store)
+    assert len(explorer._folds.titles) == 2
+    explorer.close()

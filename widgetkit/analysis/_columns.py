@@ -50,6 +50,14 @@ def codes(values: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]
     return names, index
 
 
+def renumbered(which: npt.NDArray[np.intp], size: int) -> tuple[Codes, Codes]:
+    """The numbers below ``size`` that are there, ascending, and ``which`` numbered anew without gaps."""
+    there = np.zeros(size, bool)
+    there[which] = True
+    place = np.cumsum(there) - 1
+    return np.flatnonzero(there), place[which].astype(np.intp)
+
+
 def group_codes(groups: npt.ArrayLike, n: int, name: str = "groups") -> tuple[list[Any], Codes]:
     """Names of the groups in the order they come first, and the group of each of ``n`` rows.
 

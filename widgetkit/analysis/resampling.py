@@ -149,8 +149,12 @@ def interval(samples: Floats, units: int, level: float) -> tuple[Floats, Floats]
     flat = samples.reshape(len(samples), -1)
     ends = np.full((2, flat.shape[1]), np.nan)
     usable = np.isfinite(flat).sum(axis=0) * 2 >= len(flat)
-    if usable.any():
-        ends[:, usable] = np.nanquantile(flat[:, usable], [outside, 1 - outside], axis=0)
+    at = [outside, 1 - outside]
+    whole = usable & np.isfinite(flat).all(axis=0)
+    if whole.any():  # at once: nanquantile goes column by column
+        ends[:, whole] = np.quantile(flat[:, whole], at, axis=0)
+    if (usable & ~whole).any():
+        ends[:, usable & ~whole] = np.nanquantile(flat[:, usable & ~whole], at, axis=0)
     return ends[0].reshape(shape), ends[1].reshape(shape)
 
 

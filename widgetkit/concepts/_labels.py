@@ -87,10 +87,6 @@ class Examples:
         """Rows that show concept ``f``."""
         return np.flatnonzero(self.present[:, f])
 
-    def at(self, name: str) -> int:
-        """Number of a concept."""
-        return concept_number(self.names, name)
-
     def take(self, rows: Rows | Mask) -> Examples:
         """The same of some rows."""
         return Examples(self.names, self.present[rows], self.known[rows])

@@ -17,7 +17,7 @@ from widgetkit.concepts._base import ConceptEstimator, HeldOut, Training, checke
 from widgetkit.concepts._labels import Array, Examples, Mask, concept_number
 from widgetkit.concepts._measures import MEASURES, Measures, decisions
 from widgetkit.concepts.folds import divide
-from widgetkit.errors import ChannelMismatch, InvalidInput, TooFew, UnknownName, near
+from widgetkit.errors import ChannelMismatch, InvalidInput, UnknownName, near
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,10 +266,7 @@ def _control(
 ) -> Array:
     """(F + 1, measures) values of a control, the last row of all concepts."""
     shown = data.labels.take(data.images.first)
-    try:
-        found = estimator._held_out(data, fold, None, cancel)
-    except TooFew:
-        return np.full((len(shown.names) + 1, len(MEASURES)), np.nan)
+    found = estimator._held_out(data, fold, None, cancel)
     alone = np.zeros(len(data.images), np.intp)
     each = _each(found, shown, alone, 1)
     return _values(each, 1)

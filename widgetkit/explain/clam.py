@@ -104,7 +104,7 @@ class Clam:
 
     weights: Literal["relu", "softmax", "signed"] = "relu"
     baseline: Literal["zero", "mean"] | float = "zero"
-    prune: float = 0.02
+    prune: float = 0.002
     relu: bool = True
     batch_size: int | Literal["auto"] = "auto"
     masks: int | Literal["auto", "all"] = "auto"

@@ -10,6 +10,7 @@ is known. :func:`save` writes PNG, SVG or PDF, whole or not at all.
 
 from __future__ import annotations
 
+from widgetkit.figures.association import association
 from widgetkit.figures.atlas import atlas, atlas_sentence
 from widgetkit.figures.captions import caption
 from widgetkit.figures.cluster_choice import cluster_choice, cluster_choice_caption
@@ -30,6 +31,7 @@ from widgetkit.figures.volume import volume, volume_sentence
 __all__ = [
     "PRESETS",
     "FigureSpec",
+    "association",
     "atlas",
     "atlas_sentence",
     "caption",

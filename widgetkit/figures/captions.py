@@ -23,6 +23,7 @@ Kind = Literal[
     "reading",
     "volume",
     "clustermaps",
+    "association",
 ]
 
 
@@ -105,6 +106,8 @@ def caption(
         "c, composition of the selection against the rest.",
         "reading": "What was read of the factors of the clustering.",
         "clustermaps": "Mean, variance and members of the maps of each cluster.",
+        "association": "a, Strength of the association of each variable with the clusters or the selection; "
+        "b, one of them in each.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
         "volume": "Three planes through a volume, at one scale, with its map over them.",
     }[kind]

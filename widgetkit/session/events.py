@@ -29,6 +29,7 @@ EventName = Literal[
     "factors",
     "pictures",
     "reading",
+    "association",
     "cluster choice",
 ]
 EVENTS: tuple[str, ...] = get_args(EventName)
@@ -49,6 +50,7 @@ PAYLOADS: dict[str, str] = {
     "factors": "Factors of the clustering, now kept",
     "pictures": "Pictures of the slides",
     "reading": "Read, an answer about the factors",
+    "association": "Association, what the clusters or the selection go with",
     "cluster choice": "ClusterChoice of the layer",
 }
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ Float = npt.NDArray[np.float32]
 PathLike = str | os.PathLike[str]
 Content = Literal["weights", "winner"]
 PerRow = Literal["tile", "slide"]
+Answer = Literal["tests", "means", "pairs"]
 
 #: Bytes of a strip of rows of all channels.
 _STRIP = 32 * 2**20
@@ -396,6 +397,48 @@ def export_factor_table(
     return write_table(
         path, table, units=units, identifiers=identifiers, numbers=numbers, overwrite=overwrite
     )
+
+
+def export_association(
+    session: Session,
+    path: PathLike,
+    *,
+    of: Literal["clusters", "selection"] = "clusters",
+    content: Answer = "tests",
+    overwrite: bool = False,
+) -> Path:
+    """Write what the clusters, or the selection, go with, as CSV or parquet.
+
+    Parameters
+    ----------
+    session : Session
+    path : path
+        Ends with ``.csv`` or ``.parquet``.
+    of : "clusters" or "selection"
+        Which of ``session.associations``.
+    content : "tests", "means" or "pairs"
+        One row a variable, smallest q first; a variable and cluster; a variable and pair of clusters.
+    overwrite : bool
+
+    Raises
+    ------
+    InvalidInput
+        Nothing was asked about the clusters, or the selection, as they are now.
+    """
+    found = session.associations.get(of)
+    if found is None:
+        raise InvalidInput(
+            f"There is no answer about the {of} as they are now: session.associate({of!r}), then "
+            "session.wait()."
+        )
+    if content not in get_args(Answer):
+        raise InvalidInput(f"content is one of {', '.join(get_args(Answer))}; got {content!r}.")
+    frame = (
+        found.ranked()
+        if content == "tests"
+        else (found.means if content == "means" else found.pairs)
+    )
+    return write_table(path, frame, overwrite=overwrite)
 
 
 # -- rasters -----------------------------------------------------------------------------

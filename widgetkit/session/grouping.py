@@ -155,8 +155,9 @@ def deep(store: ActivationStore, k: int | None = None) -> Clustering | None:
     """
     for entry in _newest_first(store):
         layer = entry.params.get("layer")
-        known = isinstance(layer, str) and layer in store.layers
-        if entry.params.get("method") != DEEP or not known:
+        if entry.params.get("method") != DEEP:
+            continue
+        if not isinstance(layer, str) or layer not in store.layers:
             continue
         found = _from_entry(entry, layer, len(store), store.layers[layer].channels)
         if found is not None and found.prototypes is not None and k in (None, found.k):

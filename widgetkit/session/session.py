@@ -11,17 +11,17 @@ from widgetkit import explain
 from widgetkit.errors import InvalidInput, NeedsModel
 from widgetkit.factors import kept_maps
 from widgetkit.session import clusterchoice, clustermaps, exporting, keptmaps, maps, rank, state
+from widgetkit.session.associating import Associating
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
 from widgetkit.session.maps import MapResult
 from widgetkit.session.mapspec import Kind, MapSpec, kind_of, layer_of
 from widgetkit.session.maptargets import groups_of
-from widgetkit.session.reading import Reading
 from widgetkit.session.summary import Summary, summarise
 
 
-class Session(Reading, Clusters):
+class Session(Associating, Clusters):
     """Selection, history, clustering, maps and jobs over one store.
 
     Everything it holds is an immutable value; every change goes through a method, tells the
@@ -50,6 +50,7 @@ class Session(Reading, Clusters):
     cluster_choice = property(clusterchoice.cluster_choice)
     cluster_maps = clustermaps.cluster_maps
     request_cluster_maps = clustermaps.request_cluster_maps
+    export_association = exporting.export_association
 
     def set_map(
         self,

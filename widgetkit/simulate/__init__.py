@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "ClamExperiment": "widgetkit.simulate.experiments",
     "Covariates": "widgetkit.simulate.planted",
+    "LiverSimulation": "widgetkit.simulate.liver",
     "LungSimulation": "widgetkit.simulate.simulation",
     "Nuisance": "widgetkit.simulate.inserting",
     "Phantom": "widgetkit.simulate.phantom",
     "Training": "widgetkit.simulate.fitting",
     "clam_experiment": "widgetkit.simulate.experiments",
     "covariates": "widgetkit.simulate.planted",
+    "liver_lesions": "widgetkit.simulate.liver",
     "lung_abnormalities": "widgetkit.simulate.simulation",
     "lung_labels": "widgetkit.simulate.lungs",
     "thorax": "widgetkit.simulate.phantom",
@@ -29,12 +31,14 @@ _PUBLIC = {
 __all__ = [
     "ClamExperiment",
     "Covariates",
+    "LiverSimulation",
     "LungSimulation",
     "Nuisance",
     "Phantom",
     "Training",
     "clam_experiment",
     "covariates",
+    "liver_lesions",
     "lung_abnormalities",
     "lung_labels",
     "thorax",
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
     from widgetkit.simulate.experiments import ClamExperiment, clam_experiment
     from widgetkit.simulate.fitting import Training
     from widgetkit.simulate.inserting import Nuisance
+    from widgetkit.simulate.liver import LiverSimulation, liver_lesions
     from widgetkit.simulate.lungs import lung_labels
     from widgetkit.simulate.phantom import Phantom, thorax
     from widgetkit.simulate.planted import Covariates, covariates

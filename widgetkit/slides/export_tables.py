@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from widgetkit._version import __version__
+from widgetkit.analysis.identifying import IDENTIFYING, bare, is_identifying, numbered
 from widgetkit.errors import InvalidInput
 from widgetkit.slides.export_output import new_file, plain
 
@@ -21,41 +22,12 @@ Identifiers = Literal["number", "drop", "keep"]
 #: Old value -> what stands for it, by column.
 Numbering = Mapping[str, Mapping[str, str]]
 
-#: Columns that may hold such names, whatever their case, spaces and underscores. ``id`` is made of
-#: the file's name without a secret: who guesses the name can check the guess.
-IDENTIFYING = frozenset(
-    [
-        "patient",
-        "patientid",
-        "patientname",
-        "case",
-        "caseid",
-        "mrn",
-        "name",
-        "surname",
-        "firstname",
-        "person",
-        "subject",
-        "subjectid",
-        "birthdate",
-        "dateofbirth",
-        "dob",
-        "accession",
-        "accessionnumber",
-        "slide",
-        "slideid",
-        "slidename",
-        "source",
-        "file",
-        "filename",
-        "path",
-        "filepath",
-        "specimen",
-        "specimenid",
-        "barcode",
-        "id",
-    ]
-)
+# what is re-exported: the list is the analysis', which may name nobody either
+__all__ = [
+    "IDENTIFYING", "Identifiers", "Numbering", "is_identifying", "numbering", "pseudonymised",
+    "safe_text", "write_table",
+]  # fmt: skip
+
 _DROPPED = frozenset({"id"})  # one value a tile: a number for each says nothing
 _FORMULA = tuple("=+-@\t\r\n＝＋－＠")  # the wide ones are read as the narrow ones by some
 
@@ -145,11 +117,11 @@ def pseudonymised(
     if identifiers == "keep":
         return frame
     found = [name for name in frame.columns if is_identifying(name)]
-    gone = found if identifiers == "drop" else [c for c in found if _bare(c) in _DROPPED]
+    gone = found if identifiers == "drop" else [c for c in found if bare(c) in _DROPPED]
     out = frame.drop(columns=gone)
     for name in (c for c in found if c not in gone):
         given = dict((numbers or {}).get(str(name), {}))
-        known = _numbered(str(name), out[name], given)
+        known = numbered(str(name), out[name], given)
         out[name] = [None if _missing(v) else known[str(v)] for v in out[name]]
     return out
 
@@ -157,15 +129,10 @@ def pseudonymised(
 def numbering(table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """What stands for each value of each identifying column, in order of first appearance."""
     return {
-        str(name): _numbered(str(name), table[name], {})
+        str(name): numbered(str(name), table[name], {})
         for name in table.columns
-        if is_identifying(name) and _bare(name) not in _DROPPED
+        if is_identifying(name) and bare(name) not in _DROPPED
     }
-
-
-def is_identifying(column: object) -> bool:
-    """Whether a column of this name may hold names of people or of their files."""
-    return _bare(column) in IDENTIFYING
 
 
 def safe_text(value: Any) -> Any:
@@ -173,16 +140,6 @@ def safe_text(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULA):
         return "'" + value
     return value
-
-
-def _numbered(name: str, values: pd.Series[Any], given: dict[str, str]) -> dict[str, str]:
-    for value in values.dropna().unique():
-        given.setdefault(str(value), f"{name} {len(given) + 1}")
-    return given
-
-
-def _bare(column: object) -> str:
-    return "".join(c for c in str(column).casefold() if c.isalnum())
 
 
 def _missing(value: Any) -> bool:

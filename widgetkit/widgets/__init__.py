@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 # public name -> module that defines it
 _PUBLIC = {
+    "AssociationPanel": "widgetkit.widgets.association",
     "ClusterChoiceView": "widgetkit.widgets.cluster_choice",
     "ClusterPanel": "widgetkit.widgets.clusters",
     "Explorer": "widgetkit.widgets.explorer",
@@ -24,6 +25,7 @@ _PUBLIC = {
 }
 
 __all__ = [
+    "AssociationPanel",
     "ClusterChoiceView",
     "ClusterPanel",
     "Explorer",
@@ -54,6 +56,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from widgetkit.widgets.association import AssociationPanel
     from widgetkit.widgets.cluster_choice import ClusterChoiceView
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore

@@ -1,14 +1,17 @@
 """plotly charts that are private, small on the wire, and survive a page reload.
 
-Three traps of ``FigureWidget`` are closed here, so that no view meets them: its "Share chart"
-button uploads the data (switched off); int64 arrays and 2-D arrays cross as JSON (32-bit only); and
-it keeps only the state it was constructed with when a page is reloaded (:func:`settle` renews it).
+Four traps of ``FigureWidget`` are closed here, so that no view meets them: its "Share chart"
+button uploads the data (switched off); the page reads its configuration once, when it draws, so what
+is set after construction may come too late (ours is in its first message); int64 arrays and 2-D arrays
+cross as JSON (32-bit only); and it keeps only the state it was constructed with when a page is reloaded
+(:func:`settle` renews it).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import anywidget
@@ -69,11 +72,23 @@ def axis(**changes: Any) -> dict[str, Any]:
 
 def figure_widget(data: Iterable[Any], layout_: dict[str, Any]) -> Any:
     """A FigureWidget, complete from construction, that offers no upload."""
-    import plotly.graph_objects as go
+    return _figure_class()(data=list(data), layout=layout_)
 
-    figure = go.FigureWidget(data=list(data), layout=layout_)
-    figure._config = dict(CONFIG)
-    return figure
+
+@cache
+def _figure_class() -> Any:
+    """FigureWidget whose configuration is ours before anything of it is sent, whatever plotly sets."""
+    import plotly.graph_objects as go
+    import traitlets
+
+    class PrivateFigure(go.FigureWidget):  # type: ignore[misc]
+        _config = traitlets.Dict(CONFIG).tag(**go.FigureWidget._config.metadata)
+
+        @traitlets.validate("_config")
+        def _keep_ours(self, _proposal: Any) -> dict[str, Any]:
+            return dict(CONFIG)
+
+    return PrivateFigure
 
 
 class Fit(anywidget.AnyWidget):

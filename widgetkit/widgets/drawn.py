@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from widgetkit.session import Session
 
 FigureKind = Literal[
-    "scatter", "gallery", "maps", "clusters", "summary", "explorer", "slide", "reading", "volume"
+    "scatter",
+    "gallery",
+    "maps",
+    "clusters",
+    "summary",
+    "explorer",
+    "slide",
+    "reading",
+    "association",
+    "volume",
 ]
 
 

@@ -8,6 +8,7 @@ import ipywidgets as widgets
 import traitlets
 
 from widgetkit.errors import InvalidInput
+from widgetkit.widgets.association import AssociationPanel
 from widgetkit.widgets.clusters import ClusterPanel
 from widgetkit.widgets.controls import button, choice, escape
 from widgetkit.widgets.gallery import Gallery
@@ -45,6 +46,8 @@ class Explorer(Panel):
     ----------
     session, scatter, maps, gallery, clusters, summary
         The parts; each works alone as well.
+    association : AssociationPanel or None
+        Made when its fold below the views is first opened; there where tiles have columns of the user's.
     """
 
     figure_kind = "explorer"
@@ -84,12 +87,17 @@ class Explorer(Panel):
                 part.leave_strips()
         self._message = widgets.HTML()
         self._history = widgets.HTML()
+        self.association: AssociationPanel | None = None
+        self._beside = widgets.VBox()
+        folds = [("History, as Python", self._history), ("State, to take along", self._state_box())]
+        if session.variables():
+            folds.append(("Columns beside the clusters", self._beside))
         self._folds = widgets.Accordion(
-            [self._history, self._state_box()],
-            titles=("History, as Python", "State, to take along"),
+            [fold for _, fold in folds],
+            titles=tuple(title for title, _ in folds),
             selected_index=None,
         )
-        self._folds.observe(lambda _: self._write_history(), "selected_index")
+        self._folds.observe(lambda _: self._folded(), "selected_index")
         column = widgets.Layout(display="flex", flex_flow="column", min_width="0")
         self.children = [
             self._bar(),
@@ -191,6 +199,19 @@ class Explorer(Panel):
         self._redo.disabled = not history.can_redo
         self._write_history()
 
+    def _folded(self) -> None:
+        self._write_history()
+        opened = self._folds.selected_index == 2
+        if opened and self.association is None:
+            # not before: it would ask at every selection, and nobody would see it
+            self.association = AssociationPanel(self.session)
+            self.association.leave_strips()
+            self._beside.children = (self.association,)
+            self.parts["association"] = self.association
+            self._kind.options = list(self.parts)
+        if self.association is not None:
+            self.association.live = opened
+
     def _write_history(self) -> None:
         if self._folds.selected_index != 0:
             return  # folded: the whole text would cross at every step, and nobody would see it
@@ -253,7 +274,9 @@ class Explorer(Panel):
     # -- what is said ----------------------------------------------------------------------
     def describe(self) -> str:
         """What every part shows."""
-        parts = (self.summary, self.scatter, self.gallery, self.maps, self.clusters)
+        parts = [self.summary, self.scatter, self.gallery, self.maps, self.clusters]
+        if self.association is not None and self.association.live:
+            parts.append(self.association)
         return "\n".join(part.describe() for part in parts)
 
 
