@@ -76,11 +76,11 @@ def network(tiles: int, layer: str) -> dict[str, float]:
     from captum.attr import Occlusion as CaptumOcclusion
 
     from widgetkit.demos.efficientnet import INPUT_SIZE, MEAN, STD, load_weights
-    from widgetkit.demos.fetch import fetch
     from widgetkit.explain.occlusion import Occlusion
     from widgetkit.explain.scorecam import ScoreCam, strongest_channels
     from widgetkit.extraction import ModelContext, Preprocess
     from widgetkit.tiles import from_slide
+    from widgetkit.tiles.fetch import fetch
 
     net = load_weights(fetch("efficientnet-lite0"))
     source = from_slide(fetch("slide"), size=INPUT_SIZE, mpp=0.5)

@@ -27,16 +27,20 @@ _PUBLIC = {
     "PlotlyScatter": "widgetkit.widgets",
     "Gallery": "widgetkit.widgets",
     "MapViewer": "widgetkit.widgets",
+    "ClusterChoiceView": "widgetkit.widgets",
     "ClusterPanel": "widgetkit.widgets",
     "AssociationPanel": "widgetkit.widgets",
     "FactorPanel": "widgetkit.widgets",
     "SlideView": "widgetkit.widgets",
+    "VolumeView": "widgetkit.widgets",
     "ModelContext": "widgetkit.extraction",
     "SelectionSummary": "widgetkit.widgets",
+    "TrainingView": "widgetkit.widgets",
+    "train": "widgetkit.widgets",
     "demo": "widgetkit.demos",
 }
 _MODULES = (
-    "analysis", "errors", "explain", "factors", "figures", "session", "slides", "store", "testing", "tiles", "widgets",
+    "analysis", "concepts", "errors", "explain", "factors", "figures", "session", "simulate", "slides", "store", "testing", "tiles", "widgets",
 )  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC), *_MODULES]
@@ -60,11 +64,13 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from widgetkit import (
         analysis,
+        concepts,
         errors,
         explain,
         factors,
         figures,
         session,
+        simulate,
         slides,
         store,
         testing,
@@ -77,6 +83,7 @@ if TYPE_CHECKING:
     from widgetkit.store import ActivationStore, open
     from widgetkit.widgets import (
         AssociationPanel,
+        ClusterChoiceView,
         ClusterPanel,
         Explorer,
         FactorPanel,
@@ -86,5 +93,8 @@ if TYPE_CHECKING:
         Scatter,
         SelectionSummary,
         SlideView,
+        TrainingView,
+        VolumeView,
         explore,
+        train,
     )

@@ -111,8 +111,12 @@ class Cancelled(WidgetkitError, RuntimeError):
     """A job was cancelled, or a newer one took its place."""
 
 
+class StopTraining(WidgetkitError, RuntimeError):
+    """Raised by a callback of ``fit``: end training here and keep what the finished epochs gave."""
+
+
 class FetchFailed(WidgetkitError, OSError):
-    """Demo data could not be fetched or does not have its recorded checksum."""
+    """A data file could not be fetched or does not have its recorded checksum."""
 
 
 def near(name: str, known: Iterable[str], *, most: int = 6) -> str:

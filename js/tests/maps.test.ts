@@ -1,11 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { barTitle } from "../src/maps/bar.ts";
 import { inBox } from "../src/maps/box.ts";
 import * as grid from "../src/maps/grid.ts";
+import { isOurs } from "../src/maps/keys.ts";
 import { corner, fitting, layout, step, tileAt } from "../src/maps/layout.ts";
 import { DIVERGING, lut, paletteName, SEQUENTIAL } from "../src/maps/luts.ts";
 import { BELOW, mapWeight, paint, type Look } from "../src/maps/paint.ts";
+import { readContent } from "../src/maps/state.ts";
+import type { Model } from "../src/shared/model.ts";
 
 const look: Look = { mode: "overlay", opacity: 0.5, threshold: 0, smooth: true, signed: false };
 
@@ -188,4 +192,31 @@ test("painting keeps the tile where opacity is 0 and shows the palette in map mo
   const cut = tile();
   paint(cut, side, g, 0, 0, scale, { ...look, mode: "map", smooth: false, threshold: 0.5 }, table);
   assert.equal(cut[0], BELOW);
+});
+
+test("maps that better ones will replace are announced as a first look", () => {
+  const read = (status?: string) =>
+    readContent({
+      get: (name: string) => (name === "_maps_info" ? { title: "CLAM: a against b", status } : null),
+    } as unknown as Model);
+  assert.equal(read("coarse").coarse, true);
+  assert.equal(read("final").coarse, false);
+  assert.equal(read().coarse, false, "a kernel that says nothing has no better ones");
+  assert.match(barTitle(read("coarse"), false), /CLAM: a against b .*first look/);
+  assert.equal(barTitle(read("final"), false), "CLAM: a against b");
+  assert.match(barTitle({ title: "t", unit: "u", coarse: false }, true), /^t \(u\) each tile on its own scale$/);
+});
+
+test("keys of lists, sliders and tiles are kept from the notebook, others reach it", () => {
+  const press = (key: string, ctrlKey = false) => ({ key, ctrlKey, metaKey: false });
+  for (const key of ["ArrowDown", "Home", "d", " ", "Enter"]) {
+    assert.ok(isOurs("SELECT", press(key)), key);
+    assert.ok(isOurs("INPUT", press(key)), key);
+  }
+  for (const key of ["ArrowLeft", "Enter", " ", "Escape", "m"]) assert.ok(isOurs("CANVAS", press(key)), key);
+  for (const key of ["Tab", "Escape"]) assert.ok(!isOurs("SELECT", press(key)), key);
+  assert.ok(!isOurs("CANVAS", press("d")));
+  assert.ok(isOurs("BUTTON", press("Enter")) && !isOurs("BUTTON", press("ArrowDown")));
+  for (const tag of ["SELECT", "CANVAS", "BUTTON"]) assert.ok(!isOurs(tag, press("s", true)), "Ctrl+S saves");
+  assert.ok(!isOurs("DIV", press("Enter")));
 });

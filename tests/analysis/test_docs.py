@@ -41,13 +41,15 @@ def test_the_page_on_associations_runs(repo: Path) -> None:
 
 def test_every_public_function_is_on_a_page(repo: Path) -> None:
     pages = [
-        repo / "docs" / name for name in ("analysis.md", "reading-factors.md", "association.md")
+        repo / "docs" / name
+        for name in ("analysis.md", "reading-factors.md", "choosing-clusters.md", "association.md")
     ]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     # what the functions return
     values = {
         "Association",
         "Distribution",
+        "ClusterChoice",
         "Correlation",
         "Dominance",
         "KChoice",

@@ -45,12 +45,10 @@ def test_another_palette_moves_no_picture(ex: ExplorerPage) -> None:
 def test_another_method_sends_only_its_grids(ex: ExplorerPage) -> None:
     assert ex.notebook.value("len(ex.maps.rows)") == 64
     before = bar_numbers(ex)
+    old = ex.maps.root.locator(".wk-bar-numbers").inner_text()  # before the kernel can answer
     with redrawn_with_few_bytes(ex):
         ex.maps.root.get_by_label("method").select_option("channel")
-        ex.maps.until(
-            "(e, old) => e.querySelector('.wk-bar-numbers').innerText !== old",
-            ex.maps.root.locator(".wk-bar-numbers").inner_text(),
-        )
+        ex.maps.until("(e, old) => e.querySelector('.wk-bar-numbers').innerText !== old", old)
     assert ex.notebook.value("ex.session.map_spec.method") == "channel"
     assert bar_numbers(ex) != before
     assert bar_numbers(ex) == pytest.approx(scale(ex), rel=0.01)

@@ -11,8 +11,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from widgetkit.demos.efficientnet import EfficientNetLite0, SameConv, load_weights  # noqa: E402
-from widgetkit.demos.fetch import fetch  # noqa: E402
 from widgetkit.errors import FetchFailed, InvalidInput  # noqa: E402
+from widgetkit.tiles.fetch import fetch  # noqa: E402
 
 
 def fetched(name: str) -> Path:

@@ -116,8 +116,8 @@ def test_a_network_of_volumes(tmp_path: Path) -> None:
 def test_efficientnet(tmp_path: Path) -> None:
     """A trained network of 49 convolutions, by layer and by image."""
     from widgetkit.demos.efficientnet import MEAN, SCALE, STD, load_weights
-    from widgetkit.demos.fetch import fetch
     from widgetkit.errors import FetchFailed
+    from widgetkit.tiles.fetch import fetch
 
     try:
         net = load_weights(fetch("efficientnet-lite0")).eval()

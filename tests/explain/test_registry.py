@@ -74,6 +74,28 @@ def test_a_new_method_is_found_everywhere(brightest: type) -> None:
     check_map_method(brightest)
 
 
+def test_a_coarse_version_is_optional_and_of_the_same_kind(
+    brightest: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert explain.coarse_of(brightest()) is None
+
+    class Rough(Brightest):
+        def coarse(self) -> None:
+            return None
+
+    class Other(Rough):
+        name = "other"
+
+    monkeypatch.setattr(brightest, "coarse", lambda self: Rough(), raising=False)
+    assert isinstance(explain.coarse_of(brightest()), Rough)
+    assert explain.coarse_of(Rough()) is None
+    check_map_method(brightest)
+    for wrong, message in ((lambda self: Other(), "name"), (lambda self: brightest(), "ends")):
+        monkeypatch.setattr(brightest, "coarse", wrong)
+        with pytest.raises(AssertionError, match=message):
+            check_map_method(brightest)
+
+
 def test_a_method_that_breaks_a_promise_is_caught(brightest: type) -> None:
     def broken(self: Any, batch: Batch, target: Any) -> np.ndarray:
         return batch.need_activations("x").mean(axis=1) * 0 + len(batch)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.figures.test_figures import pdf_text
+from tests.figures.test_figures import pdf_text, words
 from tests.readable import PATIENT, SLIDE, Net, extract_store, read_all, session_of
 from tests.stores import HOSTILE, make_store
 from widgetkit import figures
@@ -88,7 +88,7 @@ def test_nobody_is_named(
         panel = FactorPanel(source)
         panel.kind = kind
         for suffix in ("svg", "pdf", "png"):
-            opened = pdf_text(panel.save(tmp_path / f"a.{suffix}").read_bytes())
+            opened = words(panel.save(tmp_path / f"a.{suffix}").read_bytes())
             for secret in (PATIENT, SLIDE, "DOE", str(source.store.path)):
                 assert secret.encode() not in opened
         assert "DOE" not in panel.caption()

@@ -140,9 +140,9 @@ def test_the_slide_view_shows_them_at_once(tmp_path: Path) -> None:
     rows, method = np.arange(0, 36, 2), explain.get("gradcam")
     store.derived.put(
         kept_maps.KIND,
-        kept_maps._name(store, "gradcam", 1, "features.4"),
+        kept_maps._name(store, "gradcam", ClassTarget(1), "features.4"),
         {"rows": rows, "values": np.ones((18, 7, 7), np.float32)},
-        params=kept_maps._params(method, 1, "features.4"),
+        params=kept_maps._params(method, ClassTarget(1), "features.4"),
     )
     alone = wk.Session(store)
     alone.set_map("gradcam", 1)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from widgetkit.demos.fetch import fetch
 from widgetkit.errors import FetchFailed
+from widgetkit.tiles.fetch import fetch
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ Importing this package imports neither scikit-learn, torch nor umap: they are lo
 # Eager on purpose: several functions carry the name of their module, and a lazily loaded name
 # would be shadowed by the module as soon as somebody imports that.
 from widgetkit.analysis.association import Association, Distribution, associate
+from widgetkit.analysis.choice_of_clusters import ClusterChoice, choose_clusters
 from widgetkit.analysis.choice_of_k import KChoice, choose_k
 from widgetkit.analysis.classification import prediction_report
 from widgetkit.analysis.composition import Dominance, composition, dominance
@@ -29,6 +30,7 @@ from widgetkit.analysis.umap_layout import warm_up
 __all__ = [
     "NMF",
     "Association",
+    "ClusterChoice",
     "Correlation",
     "Distribution",
     "Dominance",
@@ -40,6 +42,7 @@ __all__ = [
     "amari_distance",
     "associate",
     "bootstrap_stability",
+    "choose_clusters",
     "choose_k",
     "composition",
     "cophenetic",

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 # public name -> module that defines it. No module may be called like a public name: importing
 # it would put the module where the function should be.
 _PUBLIC = {
+    "ClusterNetwork": "widgetkit.deep_clustering.cluster_network",
     "ConvAutoencoder": "widgetkit.deep_clustering.autoencoder",
     "DeepClustering": "widgetkit.deep_clustering.clustering",
     "soft_assign": "widgetkit.deep_clustering.soft",
     "target_distribution": "widgetkit.deep_clustering.soft",
 }
 
-__all__ = ["ConvAutoencoder", "DeepClustering", "soft_assign", "target_distribution"]
+__all__ = [
+    "ClusterNetwork",
+    "ConvAutoencoder",
+    "DeepClustering",
+    "soft_assign",
+    "target_distribution",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,5 +41,6 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from widgetkit.deep_clustering.autoencoder import ConvAutoencoder
+    from widgetkit.deep_clustering.cluster_network import ClusterNetwork
     from widgetkit.deep_clustering.clustering import DeepClustering
     from widgetkit.deep_clustering.soft import soft_assign, target_distribution

@@ -267,7 +267,12 @@ class ConvAutoencoder:
         cancel : threading.Event or callable, optional
             Looked at before each batch. The autoencoder is then as it was before the call.
         on_epoch : callable, optional
-            Gets each entry of ``history_`` when it is there, for a live chart.
+            Gets each entry of ``history_`` when it is there, for a live chart
+            (``wk.TrainingView().on_epoch``).
+
+            Each of the three may raise :class:`widgetkit.errors.StopTraining` to end early and
+            keep the best so far: the autoencoder is then, to the byte, that of a run of as many
+            epochs as were finished. With a checkpoint the same call goes on from there.
 
         Raises
         ------
@@ -278,6 +283,7 @@ class ConvAutoencoder:
         StoreMismatch, StoreCorrupt
             The checkpoint is of another run, or damaged.
         Cancelled
+            Also when stopped before the first epoch ended.
 
         Warns
         -----
@@ -407,11 +413,21 @@ class ConvAutoencoder:
         NotTrained, BadImage
             And what ``wk.extract`` raises.
         """
+        return self._extract(self.module, tiles, out, options)
+
+    def _extract(
+        self,
+        module: torch.nn.Module,
+        tiles: TileSource,
+        out: str | os.PathLike[str],
+        options: dict[str, Any],
+    ) -> ActivationStore:
+        """:meth:`to_store` of a network with this encoder and these layers."""
         from widgetkit.extraction import Layout, extract
 
         open_images(tiles, self.shape)
         return extract(
-            self.module,
+            module,
             tiles,
             [LAST, LATENT],
             out=out,

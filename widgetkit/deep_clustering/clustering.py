@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -21,12 +23,15 @@ from widgetkit.analysis._arrays import (
     working,
 )
 from widgetkit.analysis._estimator import Estimator
+from widgetkit.deep_clustering.autoencoder import LATENT
 from widgetkit.deep_clustering.soft import soft_assign
 from widgetkit.errors import InvalidInput
 from widgetkit.extraction.progress import ProgressLike, progress_for
 
 if TYPE_CHECKING:
     from widgetkit.deep_clustering.autoencoder import ConvAutoencoder
+    from widgetkit.deep_clustering.cluster_network import ClusterNetwork
+    from widgetkit.store import ActivationStore
     from widgetkit.tiles.base import TileSource
 
 Labels = npt.NDArray[np.int32]
@@ -34,6 +39,10 @@ Labels = npt.NDArray[np.int32]
 REFINEMENTS = ("none", "dec")
 # Latent vectors read from a store are float16: three digits, over their largest.
 SAME = 5e-3
+#: Characters in the name of a cluster, as in sessions.
+MAX_NAME = 200
+#: Kind of derived result; ``widgetkit.session.grouping`` reads it.
+KIND = "clustering"
 
 
 class DeepClustering(Estimator):
@@ -214,6 +223,125 @@ class DeepClustering(Estimator):
         """Student's t assignment of each latent vector to each cluster, (n, k); rows sum to 1."""
         return soft_assign(self._ready(X), self.cluster_centers_)
 
+    def network(self, autoencoder: ConvAutoencoder | None = None) -> ClusterNetwork:
+        """The encoder with these clusters as classes, for maps of a class.
+
+        Parameters
+        ----------
+        autoencoder : ConvAutoencoder, optional
+            Whose latent vectors were clustered. Left out after ``refine="dec"``: it is
+            ``autoencoder_``.
+
+        Returns
+        -------
+        ClusterNetwork
+            With copies of the weights; its softmax is :meth:`soft_assign` of the latent vectors.
+
+        Raises
+        ------
+        InvalidInput
+            No autoencoder, or another one than the refined.
+        ChannelMismatch
+            Its latent vectors are of another length.
+        NotTrained
+        """
+        from widgetkit.deep_clustering.cluster_network import ClusterNetwork
+
+        self._check_fitted()
+        return ClusterNetwork(self._encoding(autoencoder).module, self.cluster_centers_)
+
+    def to_store(
+        self,
+        autoencoder: ConvAutoencoder | None,
+        tiles: TileSource,
+        out: str | os.PathLike[str],
+        *,
+        names: Sequence[str] | None = None,
+        **options: Any,
+    ) -> ActivationStore:
+        """An ordinary activation store of ``tiles`` that opens with these clusters.
+
+        Layers ``encoder.last`` and ``latent`` of :meth:`network`, its logits as outputs, the
+        clusters as classes; and the clustering itself, which a session takes as it is instead of
+        making one: ``wk.explore(store, deep.network(autoencoder))``. A call that was interrupted goes
+        on when it is made again.
+
+        Parameters
+        ----------
+        autoencoder : ConvAutoencoder or None
+            As in :meth:`network`: None after refining.
+        tiles : TileSource
+            Those that were clustered, or others of their shape and units; each belongs to the
+            cluster with the nearest centre.
+        out : path
+        names : sequence of str, optional
+            Of the clusters. Default: "cluster 1", "cluster 2", ...
+        **options
+            As for ``wk.extract``, without ``layers``, ``preprocess``, ``layout`` and ``class_names``.
+
+        Raises
+        ------
+        InvalidInput
+            Not one name a cluster; and what :meth:`network` raises.
+        NotTrained, BadImage
+            And what ``wk.extract`` raises.
+        """
+        network, encoder = self.network(autoencoder), self._encoding(autoencoder)
+        called = _names(names, len(self.cluster_centers_))
+        store = encoder._extract(network, tiles, out, {**options, "class_names": called})
+        self._keep_in(store, network.centres.cpu().numpy(), called)
+        return store
+
+    def _keep_in(
+        self, store: ActivationStore, centres: npt.NDArray[np.float32], names: list[str]
+    ) -> None:
+        """The clustering, as sessions look for it among the store's derived results."""
+        outputs = store.outputs
+        assert outputs is not None
+        digest = hashlib.sha256(centres.tobytes()).hexdigest()[:12]
+        name = f"{LATENT}-deep-{len(centres)}-{digest}"
+        params = {
+            "layer": LATENT,
+            "method": "deep",
+            "k": len(centres),
+            "on": "all",
+            "names": names,
+            "refine": self.refine,
+            "seed": self.random_state,
+            "n": len(self.labels_),
+        }
+        if store.derived.find(KIND, params, self.random_state) is not None:
+            return  # a call that is made again
+        labels = np.asarray(outputs).argmax(axis=1).astype(np.int32)
+        store.derived.put(
+            KIND,
+            name,
+            {"labels": labels, "prototypes": centres},
+            params=params,
+            seed=self.random_state,
+        )
+
+    def _encoding(self, autoencoder: ConvAutoencoder | None) -> ConvAutoencoder:
+        """The autoencoder whose latent vectors the centres lie among."""
+        from widgetkit.extraction.identity import model_identity
+
+        refined: ConvAutoencoder | None = vars(self).get("autoencoder_")
+        found = refined if autoencoder is None else autoencoder
+        if found is None:
+            raise InvalidInput(
+                "The clusters do not know their encoder: pass the autoencoder= whose latent vectors "
+                "were clustered."
+            )
+        found.preprocess  # noqa: B018  raises unless it is trained
+        if refined is not None and found is not refined:
+            given, own = (model_identity(one.module)["weights_hash"] for one in (found, refined))
+            if given != own:
+                raise InvalidInput(
+                    "These clusters are of the refined autoencoder, and its latent vectors are not "
+                    "those of the one given. Leave autoencoder= out: it is autoencoder_."
+                )
+        return found
+
     def _ready(self, X: npt.ArrayLike) -> Floats:
         self._check_fitted()
         values = as_matrix(X)
@@ -294,6 +422,20 @@ def _check_same(
             "X is not what this autoencoder says of these images. Pass autoencoder.encode(images), "
             "or leave X out."
         )
+
+
+def _names(given: Sequence[str] | None, k: int) -> list[str]:
+    names = [f"cluster {i + 1}" for i in range(k)] if given is None else list(given)
+    if isinstance(given, str) or len(names) != k or not all(_is_name(name) for name in names):
+        raise InvalidInput(
+            f"names={given!r}: one text of 1 to {MAX_NAME} printable characters for each of the {k} "
+            "clusters, in their order."
+        )
+    return names
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and name.isprintable() and 0 < len(name.strip()) <= MAX_NAME
 
 
 def _asking(cancel: Event | Callable[[], object] | None) -> Callable[[], object] | None:

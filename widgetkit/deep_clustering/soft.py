@@ -91,12 +91,16 @@ def target_distribution(q: Any) -> Any:
     return weight / weight.sum(axis=1, keepdims=True)
 
 
-def _assign_tensors(Z: Tensor, centres: Tensor) -> Tensor:
+def squared_distances(Z: Tensor, centres: Tensor) -> Tensor:
+    """``|z_i - mu_c|^2`` (n, k), of tensors, from the differences: a centre at a time."""
     import torch
 
+    return torch.stack([((Z - centre) ** 2).sum(dim=1) for centre in centres], dim=1)
+
+
+def _assign_tensors(Z: Tensor, centres: Tensor) -> Tensor:
     _check_shapes(tuple(Z.shape), tuple(centres.shape))
-    distances = torch.stack([((Z - centre) ** 2).sum(dim=1) for centre in centres], dim=1)
-    kernel = 1 / (1 + distances)
+    kernel = 1 / (1 + squared_distances(Z, centres))
     return kernel / kernel.sum(dim=1, keepdim=True).clamp_min(1e-30)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from widgetkit.deep_clustering import checkpoint as files
 from widgetkit.deep_clustering.images import Images, Masks
 from widgetkit.deep_clustering.network import AutoencoderNetwork
-from widgetkit.errors import Cancelled, InvalidInput, StoreMismatch
+from widgetkit.errors import Cancelled, InvalidInput, StopTraining, StoreMismatch
 from widgetkit.extraction._torch import torch
 from widgetkit.extraction.preprocess import Preprocess
 from widgetkit.extraction.progress import Progress
@@ -46,7 +46,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Whom to tell, and whom to ask whether to go on."""
+    """Whom to tell, and whom to ask whether to go on.
+
+    Any of them may raise :class:`StopTraining`, at any time.
+    """
 
     progress: Progress
     cancel: CancelLike | None = None
@@ -142,7 +145,19 @@ class Training:
 
     # -- running -------------------------------------------------------------------------
     def run(self, hooks: Hooks, path: str | os.PathLike[str] | None) -> None:
-        """Train until the epochs are done or the loss stalls; the network then has its best."""
+        """Train until the epochs are done, the loss stalls or a hook stops it.
+
+        The network then has its best weights. An epoch that was stopped half-way leaves no trace:
+        the end is that of a run of as many epochs as were finished.
+        """
+        try:
+            self._epochs(hooks, path)
+        except StopTraining:
+            if not self.history:
+                raise stopped_too_soon() from None
+        self._set_weights(self.best)
+
+    def _epochs(self, hooks: Hooks, path: str | os.PathLike[str] | None) -> None:
         epochs, patience = self.settings.epochs, self.settings.patience
         total = epochs * len(self.training)
         hooks.progress.update(min(len(self.history), epochs) * len(self.training), total)
@@ -159,7 +174,6 @@ class Training:
             if hooks.on_epoch is not None:
                 hooks.on_epoch(dict(self.history[-1]))
         hooks.progress.update(total, total)
-        self._set_weights(self.best)
 
     def _epoch(self, hooks: Hooks, total: int) -> float:
         epoch = len(self.history)
@@ -289,6 +303,14 @@ def plain(value: torch.Tensor) -> files.Floats:
     """A float32 array of its own, in C order."""
     array: files.Floats = value.detach().cpu().contiguous().numpy().copy()
     return array
+
+
+def stopped_too_soon() -> Cancelled:
+    """What stopping comes to while no epoch is finished."""
+    return Cancelled(
+        "Training was stopped before its first epoch ended: there is nothing to keep, and all is "
+        "as it was."
+    )
 
 
 def finite(loss: float, lr: float) -> float:

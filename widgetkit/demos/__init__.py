@@ -6,6 +6,13 @@
 The second demo is a tile classifier on four slides: ``activation_store``, ``activation_slides``,
 ``activation_model``; ``activation_tiles`` and ``build_activation_store`` make it anew. See
 ``docs/demo-data.md`` for what its labels are worth.
+
+The third is of simulated chest CT in deep clusters, in slices and in volumes: ``lung_store``,
+``lung_simulation``, ``lung_truth``, ``lung_model``; ``build_lung_store`` makes it anew.
+
+The demo of concepts is a 3-D classifier of **semi-synthetic** liver lesions: ``lesion_store``,
+``lesion_truth``, ``lesion_net``, ``lesion_model``; ``lesion_simulation``, ``train_lesion_net`` and
+``build_lesion_store`` make it anew. See ``docs/liver-lesions.md``.
 """
 
 from __future__ import annotations
@@ -18,8 +25,26 @@ from widgetkit.demos.activation import (
     build_activation_store,
 )
 from widgetkit.demos.build import build_demo_store, demo_model, demo_tiles, green_share
-from widgetkit.demos.fetch import cache_folder, fetch
-from widgetkit.demos.ship import activation_slides, activation_store, demo_store
+from widgetkit.demos.lesion_training import train_lesion_net
+from widgetkit.demos.lesions import (
+    build_lesion_store,
+    lesion_model,
+    lesion_net,
+    lesion_simulation,
+    lesion_store,
+    lesion_tiles,
+    lesion_truth,
+)
+from widgetkit.demos.lung import (
+    build_lung_store,
+    lung_autoencoder,
+    lung_model,
+    lung_simulation,
+    lung_training,
+    lung_truth,
+)
+from widgetkit.demos.ship import activation_slides, activation_store, demo_store, lung_store
+from widgetkit.tiles.fetch import cache_folder, fetch
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
@@ -32,6 +57,8 @@ __all__ = [
     "activation_tiles",
     "build_activation_store",
     "build_demo_store",
+    "build_lesion_store",
+    "build_lung_store",
     "cache_folder",
     "demo",
     "demo_model",
@@ -39,6 +66,19 @@ __all__ = [
     "demo_tiles",
     "fetch",
     "green_share",
+    "lesion_model",
+    "lesion_net",
+    "lesion_simulation",
+    "lesion_store",
+    "lesion_tiles",
+    "lesion_truth",
+    "lung_autoencoder",
+    "lung_model",
+    "lung_simulation",
+    "lung_store",
+    "lung_training",
+    "lung_truth",
+    "train_lesion_net",
 ]
 
 

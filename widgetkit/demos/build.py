@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from widgetkit.demos.fetch import fetch
 from widgetkit.tiles import TileSource, annotate, from_slide, subset
+from widgetkit.tiles.fetch import fetch
 
 if TYPE_CHECKING:
     from widgetkit.demos.efficientnet import EfficientNetLite0

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from widgetkit.demos.fetch import fetch
 from widgetkit.demos.regions import BANDS, MPP, region_file
 from widgetkit.tiles import TileSource, annotate, from_slide
+from widgetkit.tiles.fetch import fetch
 
 #: The labels are a model's, and are called so wherever they are shown.
 CLASSES = ("epithelium (SHELL)", "stroma (SHELL)")

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from widgetkit.demos.activation import activation_model, activation_tiles, build_activation_store
 from widgetkit.demos.activation_reading import keep_readings
-from widgetkit.demos.fetch import fetch
 from widgetkit.demos.regions import write_regions
 from widgetkit.demos.ship import DATA, pack, unpack
 from widgetkit.extraction import ModelContext
 from widgetkit.store import ActivationStore
+from widgetkit.tiles.fetch import fetch
 
 
 def main(folder: Path = DATA, *, only_readings: bool = False) -> None:

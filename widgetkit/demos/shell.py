@@ -22,10 +22,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from widgetkit.demos.fetch import fetch
 from widgetkit.demos.onnx_net import OnnxNet, load_onnx
 from widgetkit.demos.stains import Stains, macenko, optical_density, separate
 from widgetkit.errors import InvalidInput, NoTissue
+from widgetkit.tiles.fetch import fetch
 
 #: What its three logits stand for, in order. The package's README counts otherwise; its
 #: ``model.CLASS_NAMES`` and a look at the maps agree on this.

@@ -10,10 +10,10 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from widgetkit.demos.fetch import cache_folder
-from widgetkit.errors import FetchFailed, StoreCorrupt, StoreError
+from widgetkit.errors import FetchFailed, InvalidInput, StoreCorrupt, StoreError
+from widgetkit.tiles.fetch import cache_folder
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
@@ -22,6 +22,8 @@ DATA = Path(__file__).with_name("data")
 ARCHIVE = DATA / "demo.zip"
 ACTIVATION_ARCHIVE = DATA / "activation.zip"
 SLIDES_ARCHIVE = DATA / "slides.zip"
+#: Names in ``data/`` of the third demo, by the number of dimensions of its images.
+LUNG_ARCHIVES: dict[Literal[2, 3], str] = {2: "lung.zip", 3: "lung-volumes.zip"}
 #: More than the shipped store holds unpacked (8 MB), and few enough bytes to do no harm.
 MOST_BYTES, MOST_FILES = 64 * 2**20, 1000
 #: ZIP keeps local times; this one makes equal stores equal archives.
@@ -68,6 +70,31 @@ def activation_store() -> ActivationStore:
     from widgetkit.store import ActivationStore
 
     return ActivationStore.open(_unpacked(ACTIVATION_ARCHIVE, ".wk", _sound))
+
+
+def lung_store(dims: Literal[2, 3] = 2) -> ActivationStore:
+    """The third demo: deep clusters of simulated chest CT and their maps; needs neither network nor torch.
+
+    240 slices (64 x 64) of a drawn thorax, the lungs alone, each with one abnormality: large or
+    small, right or left. An autoencoder's layers ``encoder.last`` (32 channels, 16 x 16) and
+    ``latent``, its four clusters, and CLAM, Grad-CAM, Score-CAM and occlusion maps of 120 slices.
+    ``dims=3``: 32 volumes (24 x 48 x 48), right or left, two clusters. **No patient is in it**: images
+    are simulated, and so are the clinical variables in the table.
+
+    The truth: :func:`widgetkit.demos.lung_truth`; the network: :func:`widgetkit.demos.lung_model`.
+
+    Raises
+    ------
+    InvalidInput
+        Another number of dimensions.
+    FetchFailed
+        There is no room for it, neither in the cache nor in the folder for temporary files.
+    """
+    from widgetkit.store import ActivationStore
+
+    if dims not in LUNG_ARCHIVES:
+        raise InvalidInput(f"dims={dims!r}: 2 for slices or 3 for volumes.")
+    return ActivationStore.open(_unpacked(DATA / LUNG_ARCHIVES[dims], ".wk", _sound))
 
 
 def activation_slides() -> dict[str, Path]:

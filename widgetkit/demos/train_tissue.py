@@ -25,10 +25,10 @@ from torch import Tensor
 
 from widgetkit.demos.efficientnet import MEAN, STD
 from widgetkit.demos.efficientnet import load_weights as imagenet
-from widgetkit.demos.fetch import fetch
 from widgetkit.demos.labelled import CLASSES, TRAINING
 from widgetkit.demos.tissue_net import TissueNet, save_weights
 from widgetkit.tiles import TileSource
+from widgetkit.tiles.fetch import fetch
 
 SEED = 0
 EPOCHS, BATCH, RATE, DECAY = 12, 32, 2e-3, 1e-3

@@ -5,12 +5,13 @@ Cheap to import: methods are loaded when first asked for, and none of them impor
 
 from __future__ import annotations
 
-from widgetkit.explain import faithfulness, sanity
+from widgetkit.explain import faithfulness, localisation, sanity
 from widgetkit.explain.base import (
     Batch,
     ChannelTarget,
     ClassTarget,
     ClusterTarget,
+    Coarsened,
     LatentTarget,
     Layer,
     MapMethod,
@@ -18,8 +19,11 @@ from widgetkit.explain.base import (
     Need,
     SelectionTarget,
     Target,
+    coarse_of,
 )
+from widgetkit.explain.cluster_maps import ClusterMaps, cluster_maps
 from widgetkit.explain.compare import Agreement, agreement, pairwise
+from widgetkit.explain.organ_box import align, organ_boxes
 from widgetkit.explain.registry import (
     compute,
     for_target,
@@ -37,7 +41,9 @@ __all__ = [
     "Batch",
     "ChannelTarget",
     "ClassTarget",
+    "ClusterMaps",
     "ClusterTarget",
+    "Coarsened",
     "LatentTarget",
     "Layer",
     "MapMethod",
@@ -47,13 +53,18 @@ __all__ = [
     "SelectionTarget",
     "Target",
     "agreement",
+    "align",
     "area_mean",
+    "cluster_maps",
+    "coarse_of",
     "compute",
     "faithfulness",
     "for_target",
     "get",
     "is_live",
+    "localisation",
     "methods",
+    "organ_boxes",
     "pairwise",
     "register",
     "sanity",

@@ -408,3 +408,23 @@ class MapMethod(Protocol):
 
     def compute(self, batch: Batch, target: Any) -> Float:
         """Maps ``(m, *grid)`` float32 of ``target``, finite, one a tile of ``batch``."""
+
+
+class Coarsened(MapMethod, Protocol):
+    """A map method that has a cheaper version of itself, for a first look while it is computed.
+
+    Optional: whoever wants a coarse map asks :func:`coarse_of`, which takes any method.
+    """
+
+    def coarse(self) -> MapMethod | None:
+        """A cheaper method of the same name and targets, its maps on the same grid; or None."""
+
+
+def coarse_of(method: MapMethod) -> MapMethod | None:
+    """The cheaper version of ``method`` to show first; None where it has none.
+
+    It is called like any other method and makes maps of the same targets, on the same grid and in
+    the same units, so that the finer map can take its place as it is.
+    """
+    make: Callable[[], MapMethod | None] | None = getattr(method, "coarse", None)
+    return None if make is None else make()

@@ -6,7 +6,8 @@ to the tiles of a slide.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -14,13 +15,39 @@ import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput
 from widgetkit.explain.base import Batch, Float, LatentTarget, Need, expect, weighted_sum
-from widgetkit.explain.latent import chunk_for, shares, shares_of
-from widgetkit.explain.masking import as_mask, baseline_images, positive, spatial_shape
+from widgetkit.explain.fewer_masks import search
+from widgetkit.explain.latent import MaskedShares, chunk_for
+from widgetkit.explain.masking import baseline_images, positive, unit_range
 from widgetkit.explain.registry import register
-from widgetkit.explain.resample import upsample
-from widgetkit.explain.scorecam import softmax, unit_range
+from widgetkit.explain.scorecam import softmax
 
 Index = npt.NDArray[np.intp]
+Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.float64]
+
+# Up to so many different masks of a tile "auto" measures every one: there is little to save.
+FEW = 150
+# Beyond, the covariances between all masks would take a gigabyte.
+MANY = 4096
+# Masks of a tile for a first look.
+COARSE = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Confidence:
+    """What one channel alone says for the cluster.
+
+    Attributes
+    ----------
+    values : (m, C) float64
+        ``s`` of every channel of every tile; 0 where none was tried. A channel that another one
+        equals has that one's.
+    measured : (m, C) bool
+        Where the encoder saw the channel's mask; elsewhere ``values`` was predicted, or is 0.
+    """
+
+    values: Numbers
+    measured: Bools
 
 
 @register
@@ -58,6 +85,11 @@ class Clam:
         clusters then is minus the contrast of the same two the other way round.
     batch_size : int or "auto"
         Changed images made at once; ``"auto"`` bounds their memory.
+    masks : "auto", "all" or int
+        How many masks of a tile the encoder sees; the confidence of the others is predicted from
+        theirs (:mod:`~widgetkit.explain.fewer_masks`). ``"all"``: every one. ``"auto"``: every one
+        where a tile has at most 150, else as many as it takes until the map is known. A number: so
+        many, or all where there are no more.
     """
 
     name: ClassVar[str] = "clam"
@@ -72,9 +104,10 @@ class Clam:
 
     weights: Literal["relu", "softmax", "signed"] = "relu"
     baseline: Literal["zero", "mean"] | float = "zero"
-    prune: float = 0.02
+    prune: float = 0.002
     relu: bool = True
     batch_size: int | Literal["auto"] = "auto"
+    masks: int | Literal["auto", "all"] = "auto"
 
     def __post_init__(self) -> None:
         if self.weights not in ("relu", "softmax", "signed"):
@@ -90,82 +123,119 @@ class Clam:
             raise InvalidInput(f"prune is {self.prune}: use a share from 0 and below 1.")
         if self.batch_size != "auto":
             positive(self.batch_size, "batch_size")
+        if isinstance(self.masks, str):
+            if self.masks not in ("auto", "all"):
+                raise InvalidInput(f"masks is {self.masks!r}: use 'auto', 'all' or a number.")
+        else:
+            positive(self.masks, "masks")
+
+    def coarse(self) -> Clam | None:
+        """The same with few masks a tile."""
+        if isinstance(self.masks, int) and self.masks <= COARSE:
+            return None
+        return replace(self, masks=COARSE)
 
     def compute(self, batch: Batch, target: LatentTarget) -> Float:
         """Maps ``(m, *grid)``, non-negative unless ``relu`` is off."""
-        activations, scores, tried = self._scored(batch, target)
-        if self.weights == "softmax":
-            alpha = softmax(np.where(tried, scores, -np.inf))
-        else:
-            used = np.maximum(scores, 0) if self.weights == "relu" else scores
-            alpha = (used * tried).astype(np.float32)
-        maps = weighted_sum(activations, alpha)
+        activations, scores, counted, _ = self._scored(batch, target)
+        alpha = self._weights(np.where(counted, scores, -np.inf)) * counted
+        maps = weighted_sum(activations, alpha.astype(np.float32))
         if self.relu:
             np.maximum(maps, 0, out=maps)
         return maps
 
-    def confidence(self, batch: Batch, target: LatentTarget) -> npt.NDArray[np.float64]:
-        """``s`` of every channel, ``(m, C)``; 0 where none was tried.
+    def confidence(self, batch: Batch, target: LatentTarget) -> Confidence:
+        """``s`` of every channel, and where it was measured."""
+        _, scores, _, measured = self._scored(batch, target)
+        return Confidence(scores, measured)
 
-        A channel that another one equals has that one's confidence, and counts once in the map.
-        """
-        return self._scored(batch, target)[1]
+    def _weights(self, scores: Numbers) -> Numbers:
+        """``alpha`` of each row of scores; a score of ``-inf`` takes no part."""
+        if self.weights == "softmax":
+            return softmax(scores).astype(np.float64)
+        used = np.where(np.isfinite(scores), scores, 0)
+        return np.maximum(used, 0) if self.weights == "relu" else used
 
-    def _scored(
-        self, batch: Batch, target: LatentTarget
-    ) -> tuple[Float, npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Activations, confidence ``(m, C)``, and which channels count in the map."""
+    def _scored(self, batch: Batch, target: LatentTarget) -> tuple[Float, Numbers, Bools, Bools]:
+        """Activations, and ``(m, C)`` each: confidence, what counts in the map, what was measured."""
         chosen = expect(target, LatentTarget, self.title)
         activations = batch.need_activations(self.title)
         model, images = batch.need_model(self.title), batch.need_images(self.title)
         m, channels, *grid = activations.shape
-        scores, tried = np.zeros((m, channels)), np.zeros((m, channels), bool)
-        if m == 0:
-            return activations, scores, tried
-        spatial = spatial_shape(images, len(grid))
-        level = 0.0 if self.baseline == "zero" else self.baseline
-        fill = baseline_images(images, len(grid), level)
+        scores = np.zeros((m, channels))
+        counted, measured = np.zeros((m, channels), bool), np.zeros((m, channels), bool)
         plan = [plan_of(tile, self.prune) for tile in activations]
-        tiles = np.repeat(np.arange(m), [len(p.shown) for p in plan])
-        shown = np.concatenate([p.shown for p in plan])
-
-        def masked(start: int, stop: int) -> Float:
-            rows, kept = tiles[start:stop], shown[start:stop]
-            masks = unit_range(upsample(unit_range(activations[rows, kept]), spatial))
-            seen = images[rows]
-            mask = as_mask(masks, seen)
-            product: Float = (seen * mask).astype(np.float32, copy=False)
-            if fill.any():
-                product += (fill if len(fill) == 1 else fill[rows]) * (1 - mask)
-            return product
-
-        chunk = chunk_for(images) if self.batch_size == "auto" else self.batch_size
+        some = [self._some(len(part.shown)) for part in plan]
         batch.check()
-        if len(tiles):
-            found = shares_of(
-                model,
-                chosen,
-                len(tiles),
-                masked,
-                chunk=chunk,
-                check=batch.check,
-                progress=batch.progress,
-            )
-            blank = np.broadcast_to(fill, (len(fill), *images.shape[1:])).astype(np.float32)
-            none = np.concatenate(
-                [
-                    shares(model, blank[start : start + chunk], chosen)
-                    for start in range(0, len(blank), chunk)
-                ]
-            )
-            found -= none[0] if len(fill) == 1 else none[tiles]
-            start = 0
-            for tile, part in enumerate(plan):
-                own = found[start : start + len(part.shown)]
-                start += len(part.shown)
-                scores[tile, part.channels] = own[part.mask]
-                tried[tile, part.counted] = True
-        return activations, scores, tried
+        if not any(len(part.shown) for part in plan):
+            return activations, scores, counted, measured
+        level = 0.0 if self.baseline == "zero" else self.baseline
+        measure = MaskedShares(
+            model,
+            chosen,
+            images,
+            activations,
+            baseline_images(images, len(grid), level),
+            chunk=chunk_for(images) if self.batch_size == "auto" else self.batch_size,
+            check=batch.check,
+            progress=batch.progress,
+            planned=sum(n or len(part.shown) for n, part in zip(some, plan, strict=True)),
+        )
+        nothing = measure.of_fill()
+        # all tiles that are measured throughout together, so that few channels share a pass; where
+        # masks are chosen one after the other each tile goes alone: what is chosen must not depend
+        # on the rounding of a larger pass
+        every = [tile for tile in range(m) if some[tile] is None]
+        rows = np.repeat(np.array(every, np.intp), [len(plan[tile].shown) for tile in every])
+        shown = [plan[tile].shown for tile in every]
+        through = measure(rows, np.concatenate(shown)) if every else np.zeros(0)
+        for tile, part in enumerate(plan):
+            if some[tile] is None:
+                found = through[rows == tile] - nothing[tile]
+                seen = np.ones(len(found), bool)
+            else:
+                found, seen = self._searched(
+                    part,
+                    activations[tile],
+                    lambda kept, tile=tile: (  # type: ignore[misc]
+                        measure(np.full(len(kept), tile), kept) - nothing[tile]
+                    ),
+                )
+            scores[tile, part.channels] = found[part.mask]
+            measured[tile, part.channels] = seen[part.mask]
+            counted[tile, part.counted] = True
+        measure.finished()
+        return activations, scores, counted, measured
+
+    def _some(self, count: int) -> int | None:
+        """About how many of ``count`` masks are to be measured; None for all."""
+        if isinstance(self.masks, int):
+            return self.masks if self.masks < count else None
+        return None if self.masks == "all" or not FEW < count <= MANY else FEW
+
+    def _searched(
+        self, part: Plan, activations: Float, confidence: Callable[[Index], Numbers]
+    ) -> tuple[Numbers, Bools]:
+        """Confidence of the masks of one tile ``(p,)``, and which were measured."""
+        masks = unit_range(activations[part.shown])
+        # channels with the same mask have one weight in the map: they are one channel there
+        together = activations[part.shown].astype(np.float64)
+        first = np.unique(part.mask_of_counted, return_index=True)[1]
+        for more in np.setdiff1d(np.arange(len(part.counted)), first):
+            together[part.mask_of_counted[more]] += activations[part.counted[more]]
+        # in an order that does not depend on that of the channels: neither does what is chosen then
+        keys = [row.tobytes() for row in masks]
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.intp)
+        found = search(
+            masks[order],
+            together[order],
+            lambda asked: confidence(part.shown[order[asked]]),
+            self._weights,
+            positive=self.relu,
+            most=self.masks if isinstance(self.masks, int) else None,
+        )
+        place = np.argsort(order)
+        return found.scores[place], found.measured[place]
 
 
 @dataclass(frozen=True)
@@ -174,13 +244,14 @@ class Plan:
 
     ``shown`` (p,): channels whose masks the encoder sees. ``channels`` (c,): channels that get a
     confidence from them, and ``mask`` (c,): from which of the p. ``counted``: channels that count in
-    the map, one of each set of equal ones.
+    the map, one of each set of equal ones, and ``mask_of_counted``: from which of the p.
     """
 
     shown: Index
     channels: Index
     mask: Index
     counted: Index
+    mask_of_counted: Index
 
 
 def plan_of(activations: Float, prune: float) -> Plan:
@@ -199,7 +270,7 @@ def plan_of(activations: Float, prune: float) -> Plan:
     masks, from_mask = _distinct(unit_range(activations[kept]).reshape(len(kept), flat.shape[1]))
     place[strong] = from_mask
     has = place[same] >= 0
-    return Plan(kept[masks], moving[has], place[same][has], kept)
+    return Plan(kept[masks], moving[has], place[same][has], kept, from_mask)
 
 
 def _distinct(rows: npt.NDArray[Any]) -> tuple[Index, Index]:

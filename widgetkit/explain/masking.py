@@ -42,6 +42,15 @@ def as_mask(mask: npt.NDArray[Any], images: npt.NDArray[Any]) -> npt.NDArray[Any
     return mask if mask.ndim == images.ndim else mask[..., None]
 
 
+def unit_range(maps: Float) -> Float:
+    """Each map ``(p, *grid)`` scaled to [0, 1]; a constant one to 0."""
+    axes = tuple(range(1, maps.ndim))
+    low = maps.min(axis=axes, keepdims=True).astype(np.float64)
+    width = maps.max(axis=axes, keepdims=True) - low
+    unit: Float = ((maps - low) / np.where(width > 0, width, 1)).astype(np.float32)
+    return unit
+
+
 def baseline_images(images: npt.NDArray[Any], dimensions: int, baseline: Baseline) -> Float:
     """What stands where something is taken away, broadcastable to ``images``.
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, NoSpatialOutput
 from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, weighted_sum
-from widgetkit.explain.masking import as_mask, positive, scores_of, spatial_shape
+from widgetkit.explain.masking import as_mask, positive, scores_of, spatial_shape, unit_range
 from widgetkit.explain.registry import register
 from widgetkit.explain.resample import upsample
 
@@ -132,15 +132,6 @@ def strongest_channels(
     np.put_along_axis(keep, order, (ranked > 0) & (before < enough), axis=1)
     tiles, kept = np.nonzero(keep)
     return tiles, kept
-
-
-def unit_range(maps: Float) -> Float:
-    """Each map ``(p, *grid)`` scaled to [0, 1]; a constant one to 0."""
-    axes = tuple(range(1, maps.ndim))
-    low = maps.min(axis=axes, keepdims=True).astype(np.float64)
-    width = maps.max(axis=axes, keepdims=True) - low
-    unit: Float = ((maps - low) / np.where(width > 0, width, 1)).astype(np.float32)
-    return unit
 
 
 def softmax(scores: npt.NDArray[np.float64]) -> Float:

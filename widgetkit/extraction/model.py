@@ -33,6 +33,7 @@ from widgetkit.extraction.passes import (
     Objective,
     Route,
     activations_at,
+    activations_until,
     class_score,
     find_route,
     gradient_at,
@@ -109,6 +110,7 @@ class ModelContext:
         self._batch_size = batch_size
         self._layout = layout
         self._lock = threading.RLock()
+        self._inputs: dict[tuple[int, ...], tuple[int, ...]] = {}  # by the shape of an image
         self._probes: dict[tuple[int, ...], Probe] = {}
         self._examples: dict[tuple[int, ...], torch.Tensor] = {}
         self._arrangements: dict[tuple[str, tuple[int, ...]], Arrangement] = {}
@@ -186,6 +188,9 @@ class ModelContext:
     def forward_to_layer(self, images: np.ndarray, layer: str | None = None) -> np.ndarray:
         """Activations of a layer.
 
+        What comes after the layer is not run, unless the layer is called more than once: then the
+        last call's are given.
+
         Parameters
         ----------
         images : (m, H, W[, 3]) or (m, D, H, W[, 3]) uint8 or float 0..255
@@ -204,8 +209,11 @@ class ModelContext:
         name = self._named(layer)
         with self._running():
             arrangement = self._arrangement(name, images)
+            once = self._probes[self._shape()].seen[name].calls == 1
 
             def run(x: torch.Tensor) -> np.ndarray:
+                if once:
+                    return _numpy(activations_until(self._model, name, arrangement, x))
                 return _numpy(activations_at(self._model, name, arrangement, x)[0])
 
             return self._over_images(images, run, empty=arrangement.shape)
@@ -519,12 +527,15 @@ class ModelContext:
         """Watch every layer once for images of this shape."""
         if len(images) == 0:
             raise BadImage("No image was given, and none was seen before: shapes are not known.")
-        x = self._input(images[:2])
-        shape = tuple(x.shape[1:])
-        self._latest = shape
-        if shape not in self._probes:
-            self._probes[shape] = probe(self._model, x)
-            self._examples[shape] = x
+        given = tuple(images.shape[1:])
+        if given not in self._inputs:  # preprocessing makes the same shape of the same shape
+            x = self._input(images[:2])
+            shape = tuple(x.shape[1:])
+            if shape not in self._probes:
+                self._probes[shape] = probe(self._model, x)
+                self._examples[shape] = x
+            self._inputs[given] = shape
+        self._latest = self._inputs[given]
 
     def _shape(self) -> tuple[int, ...]:
         assert self._latest is not None

@@ -25,10 +25,45 @@ Route = Literal["one", "same", "images"]
 AGREEMENT = 1e-4
 
 
+class _Reached(BaseException):
+    """Ends a forward pass from within a hook; not an Exception, which a network may catch."""
+
+
+def activations_until(
+    model: nn.Module, layer: str, arrangement: Arrangement, x: torch.Tensor
+) -> torch.Tensor:
+    """Activations ``(m, C, *grid)`` float32 of a layer; what comes after it is not run.
+
+    For a layer that is called once: of one that is called again, :func:`activations_at` has the
+    last call's. The values are the layer's own memory, which nothing has changed since.
+    """
+    reached = _Reached()
+    kept: list[torch.Tensor] = []
+
+    def watch(_: str, output: Any) -> None:
+        kept[:] = [arrangement.apply(layer_tensor(layer, output), len(x), layer=layer).float()]
+        raise reached
+
+    with torch.inference_mode(), hooked(model, [layer], watch):
+        try:
+            model(x)
+        except _Reached as caught:
+            # its traceback would keep every tensor of the pass until the garbage is collected
+            caught.__traceback__ = None
+            if caught is not reached:  # of another pass, which the network makes itself
+                raise
+            return kept[0]
+    # The network caught it and ran on, maybe in place on what was kept.
+    return activations_at(model, layer, arrangement, x)[0]
+
+
 def activations_at(
     model: nn.Module, layer: str, arrangement: Arrangement, x: torch.Tensor
 ) -> tuple[torch.Tensor, Any]:
-    """Activations ``(m, C, *grid)`` float32 of a layer, and what the model gave in the end."""
+    """Activations ``(m, C, *grid)`` float32 of a layer, and what the model gave in the end.
+
+    Of a layer that is called several times, those of the last call.
+    """
     kept: list[torch.Tensor] = []
 
     def watch(_: str, output: Any) -> None:

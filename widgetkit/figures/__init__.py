@@ -13,11 +13,20 @@ from __future__ import annotations
 from widgetkit.figures.association import association
 from widgetkit.figures.atlas import atlas, atlas_sentence
 from widgetkit.figures.captions import caption
+from widgetkit.figures.cluster_choice import cluster_choice, cluster_choice_caption
+from widgetkit.figures.cluster_maps import (
+    cluster_maps,
+    cluster_maps_caption,
+    cluster_maps_methods,
+    clustermaps,
+)
 from widgetkit.figures.compose import clusters, explorer, gallery, maps, scatter, summary
 from widgetkit.figures.output import save
 from widgetkit.figures.reading import reading
 from widgetkit.figures.slide import slide, slide_sentence
 from widgetkit.figures.spec import PRESETS, FigureSpec
+from widgetkit.figures.training import training, training_sentence
+from widgetkit.figures.volume import volume, volume_sentence
 
 __all__ = [
     "PRESETS",
@@ -26,6 +35,12 @@ __all__ = [
     "atlas",
     "atlas_sentence",
     "caption",
+    "cluster_choice",
+    "cluster_choice_caption",
+    "cluster_maps",
+    "cluster_maps_caption",
+    "cluster_maps_methods",
+    "clustermaps",
     "clusters",
     "explorer",
     "gallery",
@@ -36,4 +51,8 @@ __all__ = [
     "slide",
     "slide_sentence",
     "summary",
+    "training",
+    "training_sentence",
+    "volume",
+    "volume_sentence",
 ]

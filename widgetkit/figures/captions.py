@@ -21,6 +21,8 @@ Kind = Literal[
     "explorer",
     "slide",
     "reading",
+    "volume",
+    "clustermaps",
     "association",
 ]
 
@@ -70,10 +72,13 @@ def clustering_sentence(session: Session) -> str:
 def maps_sentence(session: Session) -> str:
     """By which method the maps were made, and of what."""
     from widgetkit import explain
+    from widgetkit.session.mapspec import words_for
 
     spec = session.map_spec
-    target = "" if spec.target is None else f" of target {spec.target}"
-    return f"Maps: {explain.get(spec.method).title}{target}."
+    of = words_for(spec, session.clustering, session.store)
+    layer = session.map_layer()
+    where = "" if layer == session.layer else f", on layer {layer}"
+    return f"Maps: {explain.get(spec.method).title} of {of}{where}."
 
 
 def caption(
@@ -100,16 +105,19 @@ def caption(
         "explorer": "a, Map of tile embeddings; b, tiles, each beside its activation map, on one shared colour scale; "
         "c, composition of the selection against the rest.",
         "reading": "What was read of the factors of the clustering.",
+        "clustermaps": "Mean, variance and members of the maps of each cluster.",
         "association": "a, Strength of the association of each variable with the clusters or the selection; "
         "b, one of them in each.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
+        "volume": "Three planes through a volume, at one scale, with its map over them.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind in ("scatter", "clusters", "explorer", "maps", "slide", "reading", "association"):
+    if kind not in ("gallery", "summary"):
         sentences.append(clustering_sentence(session))
-    if kind in ("maps", "explorer", "slide") and session.store.layers[session.layer].has_maps:
+    mapped = kind in ("maps", "explorer", "slide", "volume", "clustermaps")
+    if mapped and session.store.layers[session.map_layer()].has_maps:
         sentences.append(maps_sentence(session))
     if kind in ("clusters", "explorer") and 0 < session.selection.count < len(session.store):
         sentences.append("Numbers at the bars: how many times the rest's share.")

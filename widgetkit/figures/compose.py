@@ -283,7 +283,7 @@ def explorer(
         )
         panels.draw_composition(lower.subplots(), session, notes=notes)
         area = _area(right, replace(whole, width_mm=right_mm))
-        if session.store.layers[session.layer].has_maps:
+        if session.store.layers[session.map_layer()].has_maps:
             _draw_maps(area, session, chosen, map_spec, opacity, top, _bar_room(spec))
         else:
             _draw_gallery(area, session, chosen, top)

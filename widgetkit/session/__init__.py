@@ -10,7 +10,8 @@ from widgetkit.session.events import EVENTS, ErrorReport
 from widgetkit.session.geometry import in_box, inside
 from widgetkit.session.history import History, Step
 from widgetkit.session.jobs import Job, Jobs
-from widgetkit.session.maps import MapResult, MapSpec
+from widgetkit.session.maps import MapResult
+from widgetkit.session.mapspec import MapSpec
 from widgetkit.session.selection import How, Selection
 from widgetkit.session.session import Session
 from widgetkit.session.slidemaps import SlideMap

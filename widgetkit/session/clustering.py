@@ -16,6 +16,8 @@ from widgetkit.palette import CATEGORICAL
 #: Text a person may give a cluster; longer names are refused.
 MAX_NAME = 200
 MAX_CLUSTERS = 254  # one byte a tile on the wire, 255 means "none"
+#: Methods whose prototypes are centres among the embeddings that tiles belong to by distance.
+CENTRED = frozenset({"kmeans", "deep"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,7 @@ class Clustering:
     name : str
         What it is called where several are kept.
     method : str
-        ``"nmf"``, ``"kmeans"``, or what else made it.
+        ``"nmf"``, ``"kmeans"``, ``"deep"`` (of an autoencoder), or what else made it.
     layer : str
         Layer whose activations were clustered.
     labels : (n,) int32, read-only
@@ -37,7 +39,8 @@ class Clustering:
     colors : tuple of int
         Palette index of each.
     prototypes : (k, C) float32, or None
-        Factors of an NMF (unit length), or centres of a k-means, in activation space.
+        Factors of an NMF (unit length), or centres of a k-means or deep clustering, in activation
+        space.
     weights : (n, k) float32, or None
         How much of each factor a tile holds (mean over its positions); NMF only.
     params : dict
@@ -150,6 +153,11 @@ class Clustering:
     @property
     def k(self) -> int:
         return len(self.names)
+
+    @property
+    def centres(self) -> npt.NDArray[np.float32] | None:
+        """(k, C) centres among the embeddings of :attr:`layer`; None where the prototypes are none."""
+        return self.prototypes if self.method in CENTRED else None
 
     @cached_property
     def sizes(self) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from widgetkit.session import grouping
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.core import Core
 from widgetkit.session.jobs import Job
+from widgetkit.session.mapspec import kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,10 +34,12 @@ class Clusters(Core):
 
         Parameters
         ----------
-        method : "auto", "nmf", "kmeans" or "hdbscan"
-            auto: NMF where the layer has maps without negative values, else k-means.
+        method : "auto", "deep", "nmf", "kmeans" or "hdbscan"
+            deep: the one that the store keeps, see ``DeepClustering.to_store``; it is never made
+            here. auto: that one, where there is one with k clusters; else NMF where the layer has
+            maps without negative values, else k-means.
         k : int, optional
-            Default 8, fewer for few tiles. HDBSCAN finds its own.
+            Default 8, fewer for few tiles; for deep that of the newest. HDBSCAN finds its own.
         on : "all" or "selection"
             Tiles outside a clustered selection get label -1. Starts from the present
             prototypes when method and k agree. A clustering of all tiles is kept in the
@@ -56,6 +60,16 @@ class Clusters(Core):
         n = len(self.store) if rows is None else len(rows)
         if rows is not None and not n:
             raise TooFew("Nothing is selected, so there is nothing to cluster. Select tiles first.")
+        if on == "all" and method in ("auto", grouping.DEEP):
+            made = grouping.deep(self.store, k)
+            if made is not None:
+                self.jobs.cancel("cluster")
+                self._change(
+                    f"{made.k} deep clusters",
+                    f"session.cluster({grouping.DEEP!r}, k={made.k})",
+                    clustering=made,
+                )
+                return None
         chosen = grouping.resolve(self.store, layer, method)
         count = grouping.check_k(k, n)
         arguments = f"{chosen!r}, k={count}, on={on!r}, seed={used}"
@@ -127,6 +141,7 @@ class Clusters(Core):
             lambda old: old.merge(listed),
             f"merge_clusters({listed!r})",
             f"Merged {len(listed)} clusters",
+            stays=lambda i: i < listed[1],
         )
 
     def split_cluster(self, i: int, k: int = 2) -> Clustering:
@@ -179,8 +194,22 @@ class Clusters(Core):
         embeddings = self.stats[clustering.layer].embeddings
         return analysis.quality(embeddings, clustering.labels, seed=self.seed)
 
-    def _edit(self, edit: Callable[[Clustering], Clustering], code: str, title: str) -> Clustering:
+    def _edit(
+        self,
+        edit: Callable[[Clustering], Clustering],
+        code: str,
+        title: str,
+        *,
+        stays: Callable[[int], bool] = lambda i: True,
+    ) -> Clustering:
+        """``stays`` says whether a number means the same cluster afterwards: the map keeps no other."""
         with self._changing():
             edited = edit(self._need_clustering())
-            self._change(title, f"session.{code}", clustering=edited)
+            spec = self.map_spec
+            if kind_of(spec) == "cluster":
+                target, against = (
+                    i if i is not None and stays(i) else None for i in (spec.target, spec.against)
+                )
+                spec = replace(spec, target=target, against=against)
+            self._change(title, f"session.{code}", clustering=edited, map_spec=spec)
         return edited

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, StoreError, UnknownLayer, near
-from widgetkit.session import grouping, maps, projecting
+from widgetkit.session import grouping, maps, mapspec, projecting
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.events import Callback, ErrorReport, EventName, Events, Unsubscribe
 from widgetkit.session.history import History
 from widgetkit.session.jobs import Job, Jobs, on_worker_thread
 from widgetkit.session.layerstats import StatsOfLayers
-from widgetkit.session.maps import MapSpec, Question
+from widgetkit.session.maps import Question
+from widgetkit.session.mapspec import MapSpec
 from widgetkit.session.selection import Selection
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ class Core:
         self.model = model
         self.seed = int(seed)
         start = check_layer(store, store.default_layer if layer is None else layer)
-        self._now = Undoable(Selection.none(len(store)), None, start, MapSpec())
+        # clusters of vectors have no map of their own: what drives the assignment is shown
+        first = MapSpec() if grouping.deep(store) is None else MapSpec("clam")
+        self._now = Undoable(Selection.none(len(store)), None, start, first)
         self._named: dict[str, Selection] = {}
         self._focus: int | None = None
         self._revision = 0
@@ -106,10 +109,24 @@ class Core:
 
     @property
     def clustering(self) -> Clustering | None:
-        """The current one: as chosen or edited, else the layer's default (see ``projection``)."""
+        """The current one: as chosen or edited, else the layer's default (see ``projection``).
+
+        The default is the deep clustering that the store keeps, on whichever layer; else it is made
+        of the layer.
+        """
         if self._now.clustering is None:
             self._ensure_clustering()
         return self._clustering()
+
+    def map_layer(self, spec: MapSpec | None = None) -> str:
+        """The layer that maps of a spec (the session's) are drawn on.
+
+        The layer of the session where it has maps. Where it has one vector a tile: the last layer
+        of the store with maps before it, for all methods but those that draw a factor or centre,
+        which need the layer that was clustered.
+        """
+        wanted = self.map_spec if spec is None else spec
+        return mapspec.layer_of(self.store, wanted, self.layer, self._clustering())
 
     # -- time ----------------------------------------------------------------------------
     def undo(self) -> bool:
@@ -186,17 +203,21 @@ class Core:
         )
 
     def set_layer(self, name: str) -> None:
-        """Look at another layer: its projection, its default clustering, its maps."""
+        """Look at another layer: its projection, its default clustering, its maps.
+
+        Deep clusters group the images and not a layer: they stay, as they were edited.
+        """
         check_layer(self.store, name)
         if name == self.layer:
             return
         self.jobs.cancel("cluster")
-        spec = replace(self.map_spec, layer=None, target=None)
+        spec = replace(self.map_spec, layer=None, target=None, against=None)
+        now = self._now.clustering
         self._change(
             f"Layer {name}",
             f"session.set_layer({name!r})",
             layer=name,
-            clustering=None,
+            clustering=now if now is not None and now.method == grouping.DEEP else None,
             map_spec=spec,
         )
 
@@ -287,6 +308,10 @@ class Core:
         if layer in self._defaults or ("clustering", layer) in self._asked:
             return
         self._asked.add(("clustering", layer))
+        made = grouping.deep(self.store)
+        if made is not None:
+            self._set_default(layer, made)
+            return
         method = grouping.resolve(self.store, layer, "auto")
         k = grouping.default_k(len(self.store))
         kept = grouping.stored(self.store, layer, method=method, k=k, seed=self.seed)
@@ -324,12 +349,13 @@ class Core:
 
     def _question(self, rows: npt.ArrayLike, spec: MapSpec | None) -> Question:
         wanted = self.map_spec if spec is None else spec
+        clustering = self.clustering
         return Question(
             self.store,
             self.model,
             wanted,
-            self.layer if wanted.layer is None else wanted.layer,
-            self.clustering,
+            mapspec.layer_of(self.store, wanted, self.layer, clustering),
+            clustering,
             self.selection,
             self.stats,
             maps.check_rows(rows, len(self.store)),
@@ -370,10 +396,15 @@ def check_layer(store: ActivationStore, name: str) -> str:
 
 
 def _consistent(after: Undoable) -> Undoable:
-    """Without a map of a cluster that no longer is there."""
+    """Without a map of, or against, a cluster that no longer is there."""
     spec, clustering = after.map_spec, after.clustering
-    if spec.target is None or clustering is None or maps.kind_of(spec) != "cluster":
+    if clustering is None or (spec.target is None and spec.against is None):
         return after
-    return (
-        after if spec.target < clustering.k else replace(after, map_spec=replace(spec, target=None))
-    )
+    if mapspec.kind_of(spec) != "cluster":
+        return after
+
+    def there(i: int | None) -> int | None:
+        return i if i is not None and i < clustering.k else None
+
+    found = replace(spec, target=there(spec.target), against=there(spec.against))
+    return after if found == spec else replace(after, map_spec=found)

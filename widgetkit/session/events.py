@@ -30,6 +30,7 @@ EventName = Literal[
     "pictures",
     "reading",
     "association",
+    "cluster choice",
 ]
 EVENTS: tuple[str, ...] = get_args(EventName)
 
@@ -50,6 +51,7 @@ PAYLOADS: dict[str, str] = {
     "pictures": "Pictures of the slides",
     "reading": "Read, an answer about the factors",
     "association": "Association, what the clusters or the selection go with",
+    "cluster choice": "ClusterChoice of the layer",
 }
 
 

@@ -30,7 +30,7 @@ from widgetkit.slides.export_tiff import SUFFIXES as TIFF
 from widgetkit.slides.export_tiff import write_ome_tiff
 
 if TYPE_CHECKING:
-    from widgetkit.session.maps import MapSpec
+    from widgetkit.session.mapspec import MapSpec
     from widgetkit.session.session import Session
 
 Float = npt.NDArray[np.float32]

@@ -13,11 +13,15 @@ from widgetkit.session.clustering import MAX_CLUSTERS, Clustering
 if TYPE_CHECKING:
     from widgetkit.session.jobs import Job
     from widgetkit.store import ActivationStore
+    from widgetkit.store.derived import Entry
 
-Method = Literal["auto", "nmf", "kmeans", "hdbscan"]
+Method = Literal["auto", "deep", "nmf", "kmeans", "hdbscan"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 KIND = "clustering"
+#: Clusters of an autoencoder's latent vectors (``widgetkit.deep_clustering``): made when the encoder was
+#: trained, so a session finds them in the store or not at all.
+DEEP = "deep"
 DEFAULT_K = 8
 #: Positions from which factors are learned: 20,000 x 512 take 0.4 s, and more change the
 #: error in the third digit only.
@@ -29,10 +33,19 @@ _BATCH_BYTES = 32 * 2**20
 
 
 def resolve(store: ActivationStore, layer: str, method: str) -> str:
-    """What ``"auto"`` means for a layer: NMF where there are maps without negative values."""
+    """The method that makes clusters of a layer: ``"auto"`` is NMF where there are maps without
+    negative values, else k-means.
+
+    Kept deep clusters, which go before that, are found by :func:`deep` and never made here.
+    """
     if method not in METHODS:
         raise UnknownName(
             f"There is no clustering method {method!r}. {near(method, METHODS)}".rstrip()
+        )
+    if method == DEEP:
+        raise InvalidInput(
+            "Deep clusters are made where the encoder is trained: DeepClustering.to_store writes a "
+            "store with them, and this one keeps none that fit. Use method='kmeans'."
         )
     info = store.layers[layer]
     if method == "auto":
@@ -113,23 +126,41 @@ def stored(
     store: ActivationStore, layer: str, *, method: str, k: int, seed: int
 ) -> Clustering | None:
     """A kept clustering of all tiles of a layer, made with these parameters, or None."""
+    wanted = (layer, method, k, seed)
+    for entry in _newest_first(store):
+        params = entry.params
+        if (params.get("layer"), params.get("method"), params.get("k"), entry.seed) != wanted:
+            continue
+        found = _from_entry(entry, layer, len(store), store.layers[layer].channels)
+        if found is not None:
+            return found
+    return None
+
+
+def _newest_first(store: ActivationStore) -> list[Entry]:
+    """All kept clusterings but damaged ones, which are as if not kept."""
     entries = []
     for name in store.derived.names(KIND):
         try:
-            entry = store.derived.get(KIND, name)
-        except (StoreError, UnknownName):  # damaged: computed again; deleted meanwhile
+            entries.append(store.derived.get(KIND, name))
+        except (StoreError, UnknownName):  # damaged; deleted meanwhile
             continue
-        params = entry.params
-        if (params.get("layer"), params.get("method"), params.get("k"), entry.seed) == (
-            layer,
-            method,
-            k,
-            seed,
-        ):
-            entries.append(entry)
-    for entry in sorted(entries, key=lambda e: str(e.created), reverse=True):
+    return sorted(entries, key=lambda entry: str(entry.created), reverse=True)
+
+
+def deep(store: ActivationStore, k: int | None = None) -> Clustering | None:
+    """The deep clustering that the store keeps, of ``k`` clusters; the newest of several; or None.
+
+    It is the default clustering of every layer: it groups the images, whichever layer is looked at.
+    """
+    for entry in _newest_first(store):
+        layer = entry.params.get("layer")
+        if entry.params.get("method") != DEEP:
+            continue
+        if not isinstance(layer, str) or layer not in store.layers:
+            continue
         found = _from_entry(entry, layer, len(store), store.layers[layer].channels)
-        if found is not None:
+        if found is not None and found.prototypes is not None and k in (None, found.k):
             return found
     return None
 
@@ -156,7 +187,7 @@ def _from_entry(entry: Any, layer: str, n: int, channels: int) -> Clustering | N
         k = len(prototypes) if prototypes is not None else int(labels.max(initial=-1)) + 1
         if labels.shape != (n,) or (prototypes is not None and prototypes.shape[1] != channels):
             return None
-        return Clustering.make(
+        found = Clustering.make(
             labels,
             k,
             method=str(entry.params.get("method", "")),
@@ -166,7 +197,10 @@ def _from_entry(entry: Any, layer: str, n: int, channels: int) -> Clustering | N
             prototypes=prototypes,
             weights=weights,
         )
-    except (KeyError, StoreError, ValueError):
+        for i, name in enumerate(entry.params.get("names") or ()):
+            found = found.rename(i, name)
+        return found
+    except (KeyError, TypeError, StoreError, ValueError):
         return None
 
 

@@ -1,6 +1,6 @@
-"""Class maps that the store keeps, for sessions without the network that made them.
+"""Maps that the store keeps, for sessions without the network that made them.
 
-Somebody with the network computed them once (``session.read_correlations``, or
+Somebody with the network computed them once (``session.keep_maps``, ``session.read_correlations``, or
 ``widgetkit.factors.kept_maps``); a class without torch, or a Binder, sees them.
 """
 
@@ -18,16 +18,27 @@ from widgetkit.factors import kept_maps
 
 if TYPE_CHECKING:
     from widgetkit.explain import MapMethod, Model
+    from widgetkit.factors.kept_maps import Of
+    from widgetkit.session.clustering import Clustering
     from widgetkit.store import ActivationStore
 
 Rows = npt.NDArray[np.int64]
 
 
 def instead(
-    store: ActivationStore, model: Model | None, method: MapMethod | type[MapMethod], layer: str
+    store: ActivationStore,
+    model: Model | None,
+    method: MapMethod | type[MapMethod],
+    layer: str,
+    clustering: Clustering | None = None,
 ) -> bool:
-    """Whether kept maps stand in: the method runs a network, there is none, and some are kept."""
-    return model is None and not explain.is_live(method) and bool(classes(store, method, layer))
+    """Whether kept maps stand in: the method runs a network, there is none, and some are kept.
+
+    Those of a method that takes clusters of latent vectors must be of ``clustering``.
+    """
+    if model is not None or explain.is_live(method):
+        return False
+    return bool(classes(store, method, layer) or clusters(store, method, layer, clustering))
 
 
 def classes(
@@ -37,6 +48,25 @@ def classes(
     if explain.ClassTarget not in method.targets or layer not in store.layers:
         return ()
     return kept_maps.kept_classes(store, method.name, layer=layer)
+
+
+def clusters(
+    store: ActivationStore,
+    method: MapMethod | type[MapMethod],
+    layer: str,
+    clustering: Clustering | None,
+) -> tuple[tuple[int, int | None], ...]:
+    """Clusters of a clustering that maps are kept of, and what each is set against.
+
+    Empty for methods that take no cluster of latent vectors.
+    """
+    if explain.LatentTarget not in method.targets or layer not in store.layers:
+        return ()
+    if clustering is None or clustering.centres is None:
+        return ()
+    return kept_maps.kept_clusters(
+        store, method.name, clustering.centres, latent=clustering.layer, layer=layer
+    )
 
 
 def all_classes(store: ActivationStore, layer: str) -> tuple[int, ...]:
@@ -50,24 +80,29 @@ def read(
     method: MapMethod,
     layer: str,
     rows: Rows,
-    parts: Sequence[tuple[int, npt.NDArray[Any]]],
+    parts: Sequence[tuple[Of, npt.NDArray[Any]]],
+    clustering: Clustering | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Maps (m, *grid) of ``rows`` and which of them are kept (m,); 0 where one is not.
 
     Parameters
     ----------
-    parts : sequence of (class, (p,) positions in ``rows``)
-        Towards which class the map of each tile is.
+    parts : sequence of (target, (p,) positions in ``rows``)
+        Towards which class or cluster the map of each tile is. Tiles in none of them (of no
+        cluster) have an empty map, which nobody need keep.
+    clustering : Clustering, optional
+        Names the clusters.
 
     Raises
     ------
     NeedsModel
-        None is kept of these tiles and classes; the message says what there is.
+        None is kept of these tiles and targets; the message says what there is.
     """
     values = np.zeros((len(rows), *store.layers[layer].grid), dtype=np.float32)
-    ready = np.zeros(len(rows), dtype=bool)
-    tiles = 0
+    ready = np.ones(len(rows), dtype=bool)
+    tiles = found_any = 0
     for target, part in parts:
+        ready[part] = False
         found = kept_maps.kept(store, method.name, target, layer=layer)
         if found is None:
             continue
@@ -76,10 +111,11 @@ def read(
         there = found.rows[np.minimum(at, len(found.rows) - 1)] == rows[part]
         values[part[there]] = found.values[at[there]]
         ready[part[there]] = True
-    if len(rows) and not ready.any():
+        found_any += int(there.sum())
+    if sum(len(part) for _, part in parts) and not found_any:
         raise NeedsModel(
             f"{method.title} runs the network, and this session has none. "
-            f"{_what_there_is(store, method, layer, parts, tiles)} "
+            f"{_what_there_is(store, method, layer, clustering, tiles)} "
             "Pass the network: wk.explore(store, model=...)."
         )
     return values, ready
@@ -97,11 +133,19 @@ def _what_there_is(
     store: ActivationStore,
     method: MapMethod,
     layer: str,
-    parts: Sequence[tuple[int, npt.NDArray[Any]]],
+    clustering: Clustering | None,
     tiles: int,
 ) -> str:
     if tiles:
         return f"The store keeps such maps of {tiles:,} other tiles."
+    pairs = clusters(store, method, layer, clustering)
+    if pairs and clustering is not None:
+        kept = ", ".join(
+            clustering.names[i] + ("" if j is None else f" against {clustering.names[j]}")
+            for i, j in pairs
+            if max(i, j or 0) < clustering.k
+        )
+        return f"The store keeps such maps of other clusters only: {kept}."
     names = store.class_names
     kept = ", ".join(
         names[i] if names and i < len(names) else f"class {i}"

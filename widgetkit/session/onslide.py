@@ -15,7 +15,7 @@ from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.session import geometry, maps, touching, weighing
 from widgetkit.session.clustering import Clustering
 from widgetkit.session.jobs import Job
-from widgetkit.session.maps import MapSpec
+from widgetkit.session.mapspec import MapSpec, kind_of
 from widgetkit.session.selecting import Mode, Selecting
 from widgetkit.session.selection import Selection
 from widgetkit.session.slidemaps import SlideMap, SlideMaps, SlideQuestion, View
@@ -155,7 +155,7 @@ class OnSlide(Selecting):
             f"session.use_factors({made.name!r})",
             layer=made.layer,
             clustering=made,
-            map_spec=replace(self.map_spec, layer=None, target=None),
+            map_spec=replace(self.map_spec, layer=None, target=None, against=None),
         )
         return made
 
@@ -310,6 +310,8 @@ class OnSlide(Selecting):
             self.jobs.cancel(key)
             on_result(made.compute(ask))
             return None
+        if ask.about is not None:
+            maps.check(ask.about)
         if self.jobs.background:
             on_result(made.waiting(ask, "Computing"))
         return self.jobs.submit(
@@ -334,7 +336,7 @@ class OnSlide(Selecting):
         if spec is not None:
             if cluster is not None:
                 raise InvalidInput("Ask for a cluster or for a method's map, not for both.")
-            if maps.kind_of(spec) == "cluster" and clustering is None:
+            if kind_of(spec) == "cluster" and clustering is None:
                 self._need_clustering()
             about = self._question(self.placement.rows(i), spec)
             clustering = None

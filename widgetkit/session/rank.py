@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.session.clustering import Clustering
-from widgetkit.session.maps import MapSpec, kind_of
+from widgetkit.session.layerstats import StatsOfLayers
+from widgetkit.session.mapspec import MapSpec, kind_of, layer_of
 from widgetkit.session.selection import Selection
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def ranked(
     clustering: Clustering | None,
     spec: MapSpec,
     layer: str,
-    embeddings: npt.NDArray[np.float32],
+    stats: StatsOfLayers,
     *,
     rule: str,
     count: int | None,
@@ -39,6 +40,9 @@ def ranked(
 
     Parameters
     ----------
+    layer : str
+        The session's. Scores are of the layer that the map is drawn on, or that was clustered.
+    stats : StatsOfLayers
     rule : "representative", "score", "quantile", "one_per_slide", "medoid", "random" or "first"
         representative: nearest to the mean embedding of each cluster, one cluster after the
         other in turn. score: how much of the map's target a tile holds. quantile: evenly spread
@@ -67,12 +71,13 @@ def ranked(
     if rule == "random":
         drawn = np.random.default_rng(seed).permutation(rows)[:most]
         return drawn, f"{most} of {len(rows)} {of}, drawn at random (seed {seed})."
+    embeddings = stats[layer].embeddings
     if rule == "representative":
         return _representative(rows, of, most, clustering, embeddings)
     score, what = (
         (np.zeros(selection.n), "")
         if rule == "medoid"
-        else _score(store, clustering, spec, layer, embeddings)
+        else _score(store, clustering, spec, layer, stats)
     )
     if rule == "score":
         order = np.lexsort((rows, -score[rows]))
@@ -156,7 +161,7 @@ def _score(
     clustering: Clustering | None,
     spec: MapSpec,
     layer: str,
-    embeddings: npt.NDArray[np.float32],
+    stats: StatsOfLayers,
 ) -> tuple[npt.NDArray[np.float64], str]:
     """(n,) how much of the target of the map each tile holds, and what that is called."""
     kind = kind_of(spec)
@@ -169,10 +174,11 @@ def _score(
             label = names[spec.target] if names else f"class {spec.target}"
             return outputs[:, spec.target], f"output for {label}"
         raise InvalidInput(f"There is no class {spec.target}; the model has {outputs.shape[1]}.")
-    if kind == "channel" and spec.target is not None and spec.target < embeddings.shape[1]:
-        return embeddings[:, spec.target].astype(
-            np.float64
-        ), f"mean activation of channel {spec.target}"
+    if kind == "channel" and spec.target is not None:
+        means = stats[layer_of(store, spec, layer, clustering)].embeddings
+        if spec.target < means.shape[1]:
+            channel = means[:, spec.target].astype(np.float64)
+            return channel, f"mean activation of channel {spec.target}"
     if clustering is None:
         raise InvalidInput(
             "There is no clustering yet to score tiles by. Call session.wait() first."
@@ -185,12 +191,12 @@ def _score(
         if target is None:
             return weights.max(axis=1, initial=0.0), "weight in their own cluster"
         return weights[:, target], f"weight in {clustering.names[target]}"
-    if clustering.prototypes is None or clustering.layer != layer:
+    if clustering.prototypes is None:
         raise InvalidInput(
-            f"The clustering {clustering.name!r} has neither weights nor prototypes on layer {layer!r} "
-            "to score tiles by. Use another rule."
+            f"The clustering {clustering.name!r} has neither weights nor prototypes to score tiles by. "
+            "Use another rule."
         )
-    return _closeness(clustering, embeddings, target)
+    return _closeness(clustering, stats[clustering.layer].embeddings, target)
 
 
 def _closeness(

@@ -13,6 +13,7 @@ from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.session import alike, bins, geometry, query
 from widgetkit.session.core import Core
 from widgetkit.session.maps import check_rows
+from widgetkit.session.mapspec import layer_with_maps
 from widgetkit.session.selection import How, Selection
 from widgetkit.session.state import MAX_NAMED, check_how, check_name
 
@@ -154,7 +155,8 @@ class Selecting(Core):
             result the event ``"selection"`` tells.
         """
         at = int(check_rows([row], len(self.store))[0])
-        layer, info = self.layer, self.store.layers[self.layer]
+        layer = layer_with_maps(self.store, self.layer)
+        info = self.store.layers[layer]
         flat = alike.cell_numbers(cells, info.grid) if info.has_maps else np.asarray(cells)
         _check_mode(mode)
 

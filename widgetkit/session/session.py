@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit import explain
-from widgetkit.session import exporting, keptmaps, maps, rank, state
+from widgetkit.errors import InvalidInput, NeedsModel
+from widgetkit.factors import kept_maps
+from widgetkit.session import clusterchoice, clustermaps, exporting, keptmaps, maps, rank, state
 from widgetkit.session.associating import Associating
 from widgetkit.session.clusters import Clusters
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
-from widgetkit.session.maps import Kind, MapResult, MapSpec
+from widgetkit.session.maps import MapResult
+from widgetkit.session.mapspec import Kind, MapSpec, kind_of, layer_of
+from widgetkit.session.maptargets import groups_of
 from widgetkit.session.summary import Summary, summarise
 
 
@@ -42,6 +46,10 @@ class Session(Associating, Clusters):
     export_contours = exporting.export_contours
     export_selection = exporting.export_selection
     export_factor_table = exporting.export_factor_table
+    choose_clusters = clusterchoice.choose_clusters
+    cluster_choice = property(clusterchoice.cluster_choice)
+    cluster_maps = clustermaps.cluster_maps
+    request_cluster_maps = clustermaps.request_cluster_maps
     export_association = exporting.export_association
 
     def set_map(
@@ -49,20 +57,43 @@ class Session(Associating, Clusters):
         method: str | MapSpec = "cluster",
         target: int | None = None,
         *,
+        against: int | None = None,
         layer: str | None = None,
         of: Kind | None = None,
     ) -> MapSpec:
-        """Choose the map method and its target; see :class:`MapSpec`."""
-        spec = method if isinstance(method, MapSpec) else MapSpec(method, target, layer, of)
-        kind = maps.kind_of(spec)  # an unknown method, or a target it does not take
+        """Choose the map method and its target; see :class:`MapSpec`.
+
+        Parameters
+        ----------
+        method : str or MapSpec
+        target : int, optional
+            Cluster, class or channel; None: what suits each tile.
+        against : int, optional
+            Another cluster: what speaks for the target rather than for this one (CLAM).
+        layer : str, optional
+            To draw on; see :meth:`map_layer`.
+        of : str, optional
+            What the target is, where the method takes several kinds.
+
+        Raises
+        ------
+        UnknownName, UnknownLayer, InvalidInput
+            No such method, layer, target or cluster; or the method does not take it.
+        """
+        spec = (
+            method if isinstance(method, MapSpec) else MapSpec(method, target, layer, of, against)
+        )
+        kind = kind_of(spec)  # an unknown method, or a target it does not take
         if spec.layer is not None:
             check_layer(self.store, spec.layer)
-        if kind == "cluster" and spec.target is not None:
-            self._need_clustering().check(spec.target)
-        extra = "".join(
-            f", {k}={v!r}" for k, v in (("layer", spec.layer), ("of", spec.of)) if v is not None
-        )
+        if kind == "cluster":
+            for cluster in (spec.target, spec.against):
+                if cluster is not None:
+                    self._need_clustering().check(cluster)
+        given = {"against": spec.against, "layer": spec.layer, "of": spec.of}
+        extra = "".join(f", {k}={v!r}" for k, v in given.items() if v is not None)
         of_what = "" if spec.target is None else f" {kind} {spec.target}"
+        of_what += "" if spec.against is None else f" against {spec.against}"
         self._change(
             f"Map: {spec.method}{of_what}",
             f"session.set_map({spec.method!r}, {spec.target!r}{extra})",
@@ -80,7 +111,7 @@ class Session(Associating, Clusters):
     def maps(self, rows: npt.ArrayLike, spec: MapSpec | None = None) -> MapResult:
         """Maps of some tiles, computed now; see :class:`MapResult`."""
         question = self._question(rows, spec)
-        if maps.kind_of(question.spec) == "cluster" and question.clustering is None:
+        if kind_of(question.spec) == "cluster" and question.clustering is None:
             self._need_clustering()
             question = self._question(rows, spec)
         return maps.compute(question)
@@ -88,13 +119,98 @@ class Session(Associating, Clusters):
     def maps_at_once(self, spec: MapSpec | None = None) -> bool:
         """Whether maps of a spec can be had without running a network.
 
-        From stored activations (``spec.live``), or, in a session without the network, from class
-        maps that the store keeps.
+        From stored activations (``spec.live``), or, in a session without the network, from maps
+        that the store keeps (:meth:`keep_maps`).
         """
         wanted = self.map_spec if spec is None else spec
-        layer = self.layer if wanted.layer is None else wanted.layer
+        clustering = self.clustering
+        layer = layer_of(self.store, wanted, self.layer, clustering)
         method = explain.get(wanted.method)
-        return wanted.live or keptmaps.instead(self.store, self.model, method, layer)
+        return wanted.live or keptmaps.instead(self.store, self.model, method, layer, clustering)
+
+    def keep_maps(
+        self,
+        method: str | MapSpec | None = None,
+        target: int | None = None,
+        *,
+        against: int | None = None,
+        layer: str | None = None,
+        rows: npt.ArrayLike | None = None,
+        count: int | None = None,
+    ) -> Job:
+        """Compute maps that run the network and keep them in the store, as a job.
+
+        Sessions without the network then show them. Maps that are kept already are not computed
+        again, and those that were computed before the job was cancelled stay.
+
+        Parameters
+        ----------
+        method : str or MapSpec, optional
+            Default: the session's map. Of the method's default settings.
+        target : int, optional
+            None: for each tile that of its own cluster, or of its predicted class.
+        against, layer
+            As in :meth:`set_map`.
+        rows : (m,) int, optional
+            Default: the selected tiles, or all while nothing is selected.
+        count : int, optional
+            At most so many of those, nearest first to the mean of their cluster, as the map viewer
+            shows them.
+
+        Raises
+        ------
+        InvalidInput
+            The method needs no network, and so nothing to be kept.
+        NeedsModel
+            This session has no network.
+        UnknownName, NeedsActivations
+            What is asked cannot be drawn.
+        """
+        if method is None:
+            spec = self.map_spec
+        elif isinstance(method, MapSpec):
+            spec = method
+        else:
+            spec = MapSpec(method, target, layer, against=against)
+        chosen = explain.get(spec.method)
+        if spec.live:
+            raise InvalidInput(
+                f"{chosen.title} is drawn from the stored activations: there is nothing to keep."
+            )
+        if self.model is None:
+            raise NeedsModel(
+                f"{chosen.title} runs the network, and this session has none to make the maps with. "
+                "Pass it: wk.Session(store, model), wk.explore(store, model=...)."
+            )
+        if kind_of(spec) == "cluster":
+            self._need_clustering()
+        wanted = self.ranked("representative", count)[0] if rows is None else rows
+        question = self._question(wanted, spec)
+        groups, of = groups_of(question, chosen)
+        todo = sum(len(at) for _, at in groups)
+
+        def work(job: Job) -> int:
+            done = 0
+            for (part,), at in groups:
+                assert isinstance(part.target, explain.ClassTarget | explain.LatentTarget)
+                before = done
+                kept_maps.maps_of(
+                    question.store,
+                    chosen.name,
+                    part.target,
+                    question.rows[at],
+                    layer=question.layer,
+                    model=question.model,
+                    progress=lambda i, n: job.progress(before + i, todo),  # noqa: B023
+                    cancel=lambda: job.cancelled,
+                )
+                done += len(at)
+            job.progress(todo, todo)
+            return todo
+
+        return self.jobs.submit(
+            "keep maps", work, title=f"Keeping {of} ({len(question.rows):,} tiles)"
+        )
 
     def request_maps(
         self,
@@ -122,7 +238,7 @@ class Session(Associating, Clusters):
             self.events.emit("maps", result)
 
         method = explain.get(question.spec.method)
-        if question.clustering is None and maps.kind_of(question.spec) == "cluster":
+        if question.clustering is None and kind_of(question.spec) == "cluster":
             if self.jobs.active:
                 deliver(maps.waiting(question))
                 return None
@@ -131,6 +247,7 @@ class Session(Associating, Clusters):
             self.jobs.cancel(key)
             deliver(maps.compute(question))
             return None
+        maps.check(question)
         return self.jobs.submit(
             key,
             lambda job: maps.compute(question, job=job, show=job.emit),
@@ -148,7 +265,7 @@ class Session(Associating, Clusters):
             self.clustering,
             self.map_spec,
             self.layer,
-            self.stats[self.layer].embeddings,
+            self.stats,
             rule=rule,
             count=count,
             seed=self.seed if seed is None else seed,

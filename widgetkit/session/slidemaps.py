@@ -16,12 +16,14 @@ import numpy.typing as npt
 from widgetkit import explain
 from widgetkit.session import maps, weighing
 from widgetkit.session.clustering import Clustering
+from widgetkit.session.mapspec import kind_of, takes_latents
 from widgetkit.session.recent import Recent
 from widgetkit.slides.stitch import NONE, Stitcher, winner_of
 
 if TYPE_CHECKING:
     from widgetkit.session.jobs import Job
-    from widgetkit.session.maps import MapResult, MapSpec, Question
+    from widgetkit.session.maps import MapResult, Question
+    from widgetkit.session.mapspec import MapSpec
     from widgetkit.session.weighing import PositionWeights
     from widgetkit.slides import Placement
     from widgetkit.store import ActivationStore
@@ -323,14 +325,15 @@ class SlideMaps:
 
             def coarse(result: MapResult) -> None:
                 nonlocal said
-                if show is None or time.monotonic() - said < _COARSE_S:
+                assert show is not None
+                if time.monotonic() - said < _COARSE_S:
                     return
                 said = time.monotonic()
                 part = result.values.copy()
                 part[~result.ready] = np.nan
                 show(self._stitched(ask, about, part, _scale_of(result), "coarse"))
 
-            result = maps.compute(about, job=job, show=coarse)
+            result = maps.compute(about, job=job, show=None if show is None else coarse)
             found = result.values
             if not result.ready.all():  # the store keeps no map of some tiles
                 found = found.copy()
@@ -377,14 +380,24 @@ class SlideMaps:
         about = ask.about
         assert about is not None
         spec = about.spec
-        kind = maps.kind_of(spec)
-        of = None
+        kind = kind_of(spec)
+        of: Hashable = None
         if kind == "cluster" and about.clustering is not None:
             labels = about.clustering.labels.tobytes() if spec.target is None else b""
-            of = (weighing.key_of(about.clustering, self._store), hash(labels))
+            of = (self._clusters_key(about), hash(labels), about.clustering.names)
         elif kind == "selection":
-            of = (about.selection.encode(), 0)
+            of = about.selection.encode()
         return ask.slide, spec, about.layer, of
+
+    def _clusters_key(self, about: Question) -> str:
+        clustering = about.clustering
+        assert clustering is not None
+        if not takes_latents(explain.get(about.spec.method)):
+            return weighing.key_of(clustering, self._store)
+        centres = clustering.centres  # as they are now: merging moves them
+        digest = hashlib.sha256(clustering.layer.encode("utf-8", "surrogatepass"))
+        digest.update(b"" if centres is None else centres.tobytes())
+        return digest.hexdigest()
 
 
 def _scale_of(result: MapResult) -> tuple[float, float, bool, str, bool]:

@@ -16,14 +16,15 @@ import numpy.typing as npt
 from widgetkit import explain
 from widgetkit.errors import InvalidInput, StoreMismatch, WidgetkitError
 from widgetkit.session.clustering import MAX_CLUSTERS, Clustering
-from widgetkit.session.maps import MapSpec
+from widgetkit.session.mapspec import MapSpec, kind_of
 from widgetkit.session.selection import Selection
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
 
 FORMAT = "widgetkit-session"
-VERSION = 1
+#: 1 had no "against" in its map.
+VERSION = 2
 MAX_LENGTH = 64 * 2**20
 MAX_NAMED = 1000
 MAX_NAME = 200
@@ -63,7 +64,13 @@ def dumps(state: State, store_id: str) -> str:
         "layer": state.layer,
         "selection": _selection_out(state.selection),
         "named": {name: _selection_out(kept) for name, kept in state.named.items()},
-        "map": {"method": spec.method, "target": spec.target, "layer": spec.layer, "of": spec.of},
+        "map": {
+            "method": spec.method,
+            "target": spec.target,
+            "layer": spec.layer,
+            "of": spec.of,
+            "against": spec.against,
+        },
         "focus": state.focus,
         "clustering": None if state.clustering is None else _clustering_out(state.clustering),
     }
@@ -83,8 +90,9 @@ def loads(text: str, store: ActivationStore) -> State:
     value = _parse(text)
     if value.get("format") != FORMAT:
         _bad("it is not the state of a session")
-    if value.get("version") != VERSION:
-        _bad(f"it is of version {value.get('version')!r:.20}; this widgetkit reads {VERSION}")
+    version = value.get("version")
+    if isinstance(version, bool) or version not in range(1, VERSION + 1):
+        _bad(f"it is of version {version!r:.20}; this widgetkit reads 1 to {VERSION}")
     if set(value) != _KEYS:
         _bad("parts are missing or unknown")
     if value["store"] != store.id:
@@ -188,7 +196,9 @@ def _map_in(value: Any, store: ActivationStore) -> MapSpec:
     if not isinstance(part["method"], str):
         _bad("the map's method is not text")
     explain.get(part["method"])
-    return MapSpec(part["method"], part["target"], part["layer"], part["of"])
+    spec = MapSpec(part["method"], part["target"], part["layer"], part["of"], part.get("against"))
+    kind_of(spec)
+    return spec
 
 
 def _focus_in(value: Any, n: int) -> int | None:

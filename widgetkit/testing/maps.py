@@ -318,6 +318,28 @@ def checks(
             elif "activations" not in cls.requires:
                 cls().compute(replace(batch, activations=None), target)
 
+    def a_coarse_version_is_of_the_same_kind() -> None:
+        method: MapMethod = cls()
+        for _ in range(10):
+            found = explain.coarse_of(method)
+            if found is None:
+                return
+            for what in ("name", "targets", "signed"):
+                one, other = getattr(found, what), getattr(method, what)
+                assert one == other, f"coarse() has {what} {one}, not {other}"
+            assert found.requires <= method.requires, "coarse() requires more than the method"
+            for batch, target in cases():
+                maps, again = (explain.compute(found, batch, target) for _ in range(2))
+                assert maps.shape == (len(batch), *batch.layer.grid), (
+                    f"coarse() gives shape {maps.shape}, grid {batch.layer.grid}"
+                )
+                assert np.array_equal(maps, again), "two runs of coarse() differ"
+                assert cls.signed or maps.min() >= 0, "coarse() gives negative values"
+            method = found
+        raise AssertionError(
+            "coarse() of coarse() never ends: return None where nothing is cheaper"
+        )
+
     def other_targets_are_refused() -> None:
         batch = example_batch(dimensions[0])
         _raises(InvalidInput, lambda: explain.compute(cls(), batch, object()))  # type: ignore[arg-type]
@@ -334,6 +356,7 @@ def checks(
         stored_float16,
         what_is_missing_is_said,
         only_declared_needs_are_used,
+        a_coarse_version_is_of_the_same_kind,
         other_targets_are_refused,
     ]
     return [Check(promise.__name__.replace("_", " "), promise) for promise in promises]

@@ -104,6 +104,7 @@ class Facts:
     digest: str  # of voxels and mask as read
     read_shape: tuple[int, int, int]
     read_spacing: tuple[float, float, float]
+    directions: tuple[str, str, str]  # where D, H and W run to, such as ("S", "P", "L")
 
 
 class SeriesCache:
@@ -191,6 +192,7 @@ class Series:
             "voxels": facts.digest,
             "cut": list(facts.corner),
             "to_spacing": [round(step, 6) for step in facts.spacing],
+            "directions": list(facts.directions),
         }
 
     def _prepared(self) -> Ready:
@@ -228,6 +230,7 @@ class Series:
                 digest=digest,
                 read_shape=volume.shape,
                 read_spacing=volume.spacing,
+                directions=volume.directions,
             )
         return Ready(values, inside)
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def axis_weights(n_in: int, n_out: int, step: float | None = None) -> np.ndarray:
+def axis_weights(
+    n_in: int, n_out: int, step: float | None = None, middle: float | None = None
+) -> np.ndarray:
     """Share of each voxel in in each voxel out, along one axis.
 
     A triangle as wide as the coarser of both grids: linear interpolation where voxels become
@@ -17,8 +19,11 @@ def axis_weights(n_in: int, n_out: int, step: float | None = None) -> np.ndarray
     ----------
     n_in, n_out : int
     step : float, optional
-        Voxels in from one voxel out to the next. The middles of both grids coincide. Default:
-        ``n_in / n_out``, so the grids cover the same.
+        Voxels in from one voxel out to the next. Default: ``n_in / n_out``, so the grids cover the
+        same.
+    middle : float, optional
+        Voxel in that the middle of the voxels out lies at; the centre of the first is 0. Default:
+        the middles of both grids coincide.
 
     Returns
     -------
@@ -26,7 +31,8 @@ def axis_weights(n_in: int, n_out: int, step: float | None = None) -> np.ndarray
         Rows sum to 1; those of voxels whose centre lies outside the old grid are 0.
     """
     step = n_in / n_out if step is None else float(step)
-    centres = (n_in - 1) / 2 + (np.arange(n_out) - (n_out - 1) / 2) * step
+    middle = (n_in - 1) / 2 if middle is None else middle
+    centres = middle + (np.arange(n_out) - (n_out - 1) / 2) * step
     reach = max(1.0, step)
     inside = (centres >= -0.5 - 1e-6) & (centres <= n_in - 0.5 + 1e-6)
     near = np.clip(centres, 0, n_in - 1)  # at the rim the last voxel goes on

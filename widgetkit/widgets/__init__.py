@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 # public name -> module that defines it
 _PUBLIC = {
     "AssociationPanel": "widgetkit.widgets.association",
+    "ClusterChoiceView": "widgetkit.widgets.cluster_choice",
     "ClusterPanel": "widgetkit.widgets.clusters",
     "Explorer": "widgetkit.widgets.explorer",
     "FactorPanel": "widgetkit.widgets.factors",
@@ -17,11 +18,15 @@ _PUBLIC = {
     "Scatter": "widgetkit.widgets.scatter",
     "SelectionSummary": "widgetkit.widgets.summary",
     "SlideView": "widgetkit.widgets.slide",
+    "TrainingView": "widgetkit.widgets.training",
+    "VolumeView": "widgetkit.widgets.volume",
     "explore": "widgetkit.widgets.explorer",
+    "train": "widgetkit.widgets.training",
 }
 
 __all__ = [
     "AssociationPanel",
+    "ClusterChoiceView",
     "ClusterPanel",
     "Explorer",
     "FactorPanel",
@@ -31,7 +36,10 @@ __all__ = [
     "Scatter",
     "SelectionSummary",
     "SlideView",
+    "TrainingView",
+    "VolumeView",
     "explore",
+    "train",
 ]
 
 
@@ -49,6 +57,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from widgetkit.widgets.association import AssociationPanel
+    from widgetkit.widgets.cluster_choice import ClusterChoiceView
     from widgetkit.widgets.clusters import ClusterPanel
     from widgetkit.widgets.explorer import Explorer, explore
     from widgetkit.widgets.factors import FactorPanel
@@ -58,3 +67,5 @@ if TYPE_CHECKING:
     from widgetkit.widgets.scatter import Scatter
     from widgetkit.widgets.slide import SlideView
     from widgetkit.widgets.summary import SelectionSummary
+    from widgetkit.widgets.training import TrainingView, train
+    from widgetkit.widgets.volume import VolumeView

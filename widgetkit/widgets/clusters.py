@@ -10,6 +10,7 @@ import numpy as np
 
 from widgetkit.errors import InvalidInput
 from widgetkit.palette import colour
+from widgetkit.session import grouping
 from widgetkit.widgets import charts
 from widgetkit.widgets.cluster_rows import ClusterRows
 from widgetkit.widgets.controls import button, choice, escape, mode_menu
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 METHODS = (
     ("automatic", "auto"),
+    ("deep (in the store)", "deep"),
     ("NMF factors", "nmf"),
     ("k-means", "kmeans"),
     ("HDBSCAN", "hdbscan"),
@@ -108,14 +110,15 @@ class ClusterPanel(Panel):
     # -- what is seen ----------------------------------------------------------------------
     def _show_methods(self) -> None:
         info = self.session.store.layers[self.session.layer]
-        fit = [(text, name) for text, name in METHODS if name != "nmf" or info.has_maps]
+        there = {"nmf": info.has_maps, "deep": grouping.deep(self.session.store) is not None}
+        fit = [(text, name) for text, name in METHODS if there.get(name, True)]
         if tuple(fit) != tuple(self._method.options):
             self._method.options = fit
         self._show_k()
 
     def _show_k(self) -> None:
-        # HDBSCAN finds its own number
-        self._k.disabled = self._method.value == "hdbscan"
+        # HDBSCAN finds its own number, and deep clusters were made elsewhere
+        self._k.disabled = self._method.value in ("hdbscan", "deep")
 
     def _show_clusters(self) -> None:
         clustering = self.session.clustering

@@ -22,6 +22,7 @@ FigureKind = Literal[
     "slide",
     "reading",
     "association",
+    "volume",
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from widgetkit import explain
 from widgetkit.errors import InvalidInput
-from widgetkit.session.maps import MapSpec, kind_of
+from widgetkit.session.mapspec import MapSpec, kind_of, kinds_of, takes_latents, words_for
 
 if TYPE_CHECKING:
     from widgetkit.explain import MapMethod
@@ -19,36 +19,41 @@ CLASSES_MOST = 40
 #: Selected tiles that are asked for their most frequent predictions.
 _PREDICTIONS_MOST = 20_000
 
-_KINDS: dict[str, type] = {
-    "cluster": explain.ClusterTarget,
-    "class": explain.ClassTarget,
-    "selection": explain.SelectionTarget,
-    "channel": explain.ChannelTarget,
-}
-
 
 def methods(session: Session) -> list[dict[str, str]]:
-    """Every map method as ``{"name", "title"}``, with a ``reason`` where it cannot run now."""
+    """Every map method as ``{"name", "title"}``, with a ``reason`` where it cannot run now.
+
+    The title says where maps that the store keeps stand in for the network.
+    """
     entries = []
     for name, method in explain.methods().items():
         entry = {"name": name, "title": method.title}
         reason = why_not(session, method)
         if reason:
             entry["reason"] = reason
+        elif not explain.is_live(method) and session.model is None:
+            entry["title"] += " (kept in the store)"
         entries.append(entry)
     return entries
 
 
 def why_not(session: Session, method: type[MapMethod]) -> str:
     """A few words, empty where the method can run."""
-    if not method.targets & set(_KINDS.values()):
+    if not kinds_of(method):
         return "is asked for in Python"  # a session holds no target of its kind
-    info = session.store.layers[session.layer]
+    spec = MapSpec(method.name)
+    info = session.store.layers[session.map_layer(spec)]
     if not info.has_maps:
         return "needs stored maps of activations"
+    if takes_latents(method):
+        clustering = session.clustering
+        if clustering is None:
+            return "needs clusters"
+        if clustering.centres is None:
+            return "needs clusters with centres: k-means or deep clustering"
     if not explain.is_live(method):
         if session.model is None:
-            return "" if session.maps_at_once(MapSpec(method.name)) else "needs the model"
+            return "" if session.maps_at_once(spec) else "needs the model"
         if not session.store.has_images:
             return "needs the images"
         return ""
@@ -68,10 +73,8 @@ def targets(session: Session, spec: MapSpec) -> list[dict[str, str]]:
 
     A value is ``"kind:number"``, or ``"kind:"`` for what suits each tile; :func:`parse` reads it.
     """
-    method = explain.get(spec.method)
-    able = [kind for kind, cls in _KINDS.items() if cls in method.targets]
     entries: list[dict[str, str]] = []
-    for kind in able:
+    for kind in sorted(kinds_of(explain.get(spec.method)), key=list(_LISTS).index):
         entries += [
             {"value": f"{kind}:{value}", "label": label, "group": group}
             for value, label, group in _LISTS[kind](session, spec)
@@ -79,13 +82,30 @@ def targets(session: Session, spec: MapSpec) -> list[dict[str, str]]:
     return entries
 
 
+def against(session: Session, spec: MapSpec) -> list[dict[str, str]]:
+    """Clusters that the target can be set against: ``{"value", "label"}``, "" for none.
+
+    Empty where the method does not take one, and where there is no other cluster.
+    """
+    clustering = session.clustering
+    if not takes_latents(explain.get(spec.method)) or clustering is None:
+        return []
+    others = [i for i in range(clustering.k) if i != spec.target]
+    if not others or clustering.k < 2:
+        return []
+    named = [{"value": str(i), "label": clustering.names[i]} for i in others]
+    return [{"value": "", "label": "none"}, *named]
+
+
 def value_of(spec: MapSpec) -> str:
     """The entry of the list that a spec means."""
     return f"{kind_of(spec)}:{'' if spec.target is None else spec.target}"
 
 
-def parse(method: str, value: object) -> MapSpec:
-    """The spec that a choice in the two lists means.
+def parse(method: str, value: object, rather: object = None) -> MapSpec:
+    """The spec that a choice in the lists of methods, targets and other clusters means.
+
+    A target that was set against itself (the list of targets moved to it) is set against none.
 
     Raises
     ------
@@ -94,13 +114,26 @@ def parse(method: str, value: object) -> MapSpec:
     """
     explain.get(method)
     if value is None or value == "":
-        return MapSpec(method)
+        value = ":"
     kind, _, number = str(value).partition(":")
-    if kind not in _KINDS or not (number == "" or (number.isascii() and number.isdecimal())):
+    if (kind and kind not in _LISTS) or not _is_number(number):
         raise InvalidInput(f"A map's target is 'kind:number' or 'kind:'; got {str(value)!r:.60}.")
-    spec = MapSpec(method, int(number) if number else None, of=kind)  # type: ignore[arg-type]
+    if rather is not None and not (isinstance(rather, str) and _is_number(rather)):
+        raise InvalidInput(f"A cluster to set against is a number or ''; got {str(rather)!r:.60}.")
+    other = "" if rather is None or rather == number else rather
+    spec = MapSpec(
+        method,
+        int(number) if number else None,
+        of=kind or None,  # type: ignore[arg-type]
+        against=int(other) if other else None,
+    )
     kind_of(spec)
     return spec
+
+
+def _is_number(text: str) -> bool:
+    """Whether it is one, short enough to be meant, or nothing."""
+    return text == "" or (text.isascii() and text.isdecimal() and len(text) < 10)
 
 
 # -- one list a kind of target -------------------------------------------------------------
@@ -153,25 +186,9 @@ def channels(session: Session, spec: MapSpec) -> int:
     """Number of channels to choose from, 0 where the method takes none."""
     method = explain.get(spec.method)
     able = explain.ChannelTarget in method.targets
-    return int(session.store.layers[session.layer].channels) if able else 0
+    return int(session.store.layers[session.map_layer(spec)].channels) if able else 0
 
 
 def title_of(session: Session, spec: MapSpec) -> str:
     """``"cluster 'ink'"``: what the maps of a spec are of, for :meth:`MapViewer.describe`."""
-    kind = kind_of(spec)
-    if kind == "selection":
-        return "the selection against the rest"
-    if spec.target is None:
-        return {
-            "cluster": "each tile's own cluster",
-            "class": "each tile's predicted class",
-            "channel": "the most active channel",
-        }[kind]
-    names: tuple[str, ...] | list[str] | None = None
-    if kind == "cluster" and session.clustering is not None:
-        names = session.clustering.names
-    elif kind == "class":
-        names = session.store.class_names
-    if names is not None and spec.target < len(names):
-        return f"{kind} {names[spec.target]!r}"
-    return f"{kind} {spec.target}"
+    return words_for(spec, session.clustering, session.store)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import traitlets as t
 
 from widgetkit.errors import InvalidInput, WidgetkitError
+from widgetkit.session.mapspec import layer_with_maps
 from widgetkit.widgets import map_menu, sheets, wire
 from widgetkit.widgets.base import STATIC, Handler, View, mode_of
 
@@ -91,6 +92,8 @@ class MapViewer(View):
     _method = t.Unicode("").tag(sync=True)
     _targets: t.List[Any] = t.List().tag(sync=True)
     _target = t.Unicode("").tag(sync=True)
+    _againsts: t.List[Any] = t.List().tag(sync=True)
+    _against = t.Unicode("").tag(sync=True)
     _channels = t.Int(0).tag(sync=True)
     height = t.Int(0, min=0).tag(sync=True)
     canvas_only = t.Bool(False).tag(sync=True)
@@ -220,7 +223,7 @@ class MapViewer(View):
     def _grid(self) -> tuple[int, ...]:
         if self._result is not None:
             return tuple(self._result.values.shape[1:])
-        return tuple(self.session.store.layers[self.session.layer].grid)
+        return tuple(self.session.store.layers[self.session.map_layer()].grid)
 
     def _show_slice(self) -> None:
         grid = self._grid()
@@ -249,6 +252,8 @@ class MapViewer(View):
             self._method = spec.method
             self._targets = map_menu.targets(session, spec)
             self._target = map_menu.value_of(spec)
+            self._againsts = map_menu.against(session, spec)
+            self._against = "" if spec.against is None else str(spec.against)
             self._channels = map_menu.channels(session, spec)
             if not len(self._shown):
                 self._no_maps("")
@@ -295,6 +300,7 @@ class MapViewer(View):
                 "high": high,
                 "signed": bool(result.signed),
                 "title": result.title,
+                "status": result.status,
                 "unit": "",
                 "reason": "",
             }
@@ -317,8 +323,10 @@ class MapViewer(View):
         }
 
     def _set_map(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
-        spec = map_menu.parse(str(content.get("method", "")), content.get("target"))
-        self.session.set_map(spec.method, spec.target, of=spec.of)
+        spec = map_menu.parse(
+            str(content.get("method", "")), content.get("target"), content.get("against")
+        )
+        self.session.set_map(spec)
 
     def _select_alike(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
         row = wire.decode_row(content.get("row"), len(self.session.store))
@@ -331,7 +339,8 @@ class MapViewer(View):
             or not all(isinstance(c, int) and 0 <= c < most for c in cells)
         ):
             raise InvalidInput(f"A brush has 1 to {most} cells of the grid {shown}, from 0.")
-        layer = self.session.store.layers[self.session.layer]
+        store = self.session.store
+        layer = store.layers[layer_with_maps(store, self.session.layer)]
         wanted = same_place(np.array(cells, dtype=np.int64), shown, tuple(layer.grid))
         self.session.select_alike(row, wanted, mode=mode_of(content))
 
@@ -356,12 +365,17 @@ class MapViewer(View):
         """What the maps are of, on how many tiles, in which layer, on which scale."""
         session, spec = self.session, self.session.map_spec
         on = sheets.of_whole(len(self._shown), session.selection.count, len(session.store))
-        head = f"Map viewer: {map_menu.title_of(session, spec)} on {on}, layer {session.layer}"
+        head = (
+            f"Map viewer: {map_menu.title_of(session, spec)} on {on}, layer {session.map_layer()}"
+        )
         if self._result is None:
             reason = str(self._maps_info.get("reason", ""))
             return f"{head}, no maps" + (f"\n{reason}" if reason else "")
         low, high = (f"{v:.3g}" for v in (self._result.vmin, self._result.vmax))
-        return f"{head}, scale {low} to {high}\n{self._result.title}. {self._sentence}".rstrip()
+        first = " (a first look)" if self._result.status == "coarse" else ""
+        return (
+            f"{head}, scale {low} to {high}{first}\n{self._result.title}. {self._sentence}".rstrip()
+        )
 
     def _figure_options(self) -> dict[str, Any]:
         return {"rows": self._shown, "opacity": self.opacity}

@@ -17,7 +17,38 @@ if TYPE_CHECKING:
     from widgetkit.widgets.base import SessionLike
 
 
-class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
+class Column(Drawn, widgets.VBox):  # type: ignore[misc]
+    """A column of controls and charts with an error strip, over whatever a subclass shows."""
+
+    def __init__(self) -> None:
+        self.error_strip = ErrorStrip()
+        super().__init__()
+        self.add_class("wk-panel")
+
+    def guard(self, action: Callable[..., Any]) -> Callable[..., None]:
+        """``action`` of the user, with its errors shown in the strip and raised again under test.
+
+        An action that works clears the strip.
+        """
+        return guarded(self.error_strip, action, raises_under_test)
+
+    def describe(self) -> str:
+        """What the panel shows, as stable text: for screen readers, tests and notebooks."""
+        raise TypeError(f"{type(self).__name__} must say what it shows: define describe().")
+
+    def __repr__(self) -> str:
+        # never the traits: ipywidgets would print the whole tree of children
+        return f"<{type(self).__name__}: {self.describe().partition(chr(10))[0]}>"
+
+    def close(self) -> None:
+        """Leave the page, with all parts."""
+        for child in self.children:
+            close_whole(child)
+        super().close()
+        close_models(self)
+
+
+class Panel(Column):
     """A column of controls over a session.
 
     A subclass fills ``children``, subscribes with :meth:`listen`, wraps what buttons do in
@@ -31,20 +62,11 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
 
     def __init__(self, source: SessionLike) -> None:
         self.session = as_session(source)
-        self.error_strip = ErrorStrip()
         self.jobs_strip = JobStrip(self.session)
         self._unsubscribe: list[Callable[[], None]] = []
         super().__init__()
-        self.add_class("wk-panel")
         self._follows_errors = self.session.observe("error", self._session_error)
         self._unsubscribe.append(self._follows_errors)
-
-    def guard(self, action: Callable[..., Any]) -> Callable[..., None]:
-        """``action`` of the user, with its errors shown in the strip and raised again under test.
-
-        An action that works clears the strip.
-        """
-        return guarded(self.error_strip, action, raises_under_test)
 
     def listen(self, event: EventName, callback: Callable[[], Any]) -> None:
         """Call back at each ``event`` of the session, until :meth:`close`."""
@@ -67,14 +89,6 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         else:
             self.error_strip.show(report.error, report.message)
 
-    def describe(self) -> str:
-        """What the panel shows, as stable text: for screen readers, tests and notebooks."""
-        raise TypeError(f"{type(self).__name__} must say what it shows: define describe().")
-
-    def __repr__(self) -> str:
-        # never the traits: ipywidgets would print the whole tree of children
-        return f"<{type(self).__name__}: {self.describe().partition(chr(10))[0]}>"
-
     def close(self) -> None:
         """Stop following the session and leave the page, with all parts. The session lives on."""
         # ipywidgets closes a view whose constructor raised, too
@@ -82,15 +96,12 @@ class Panel(Drawn, widgets.VBox):  # type: ignore[misc]
         for unsubscribe in followed:
             unsubscribe()
         followed.clear()
-        for child in self.children:
-            close_whole(child)
         super().close()
-        close_models(self)
 
 
 def close_whole(widget: widgets.Widget) -> None:
     """Close a widget and all in it: ipywidgets keeps whatever is not closed alive for ever."""
-    if isinstance(widget, widgets.Box) and not isinstance(widget, Panel):
+    if isinstance(widget, widgets.Box) and not isinstance(widget, Column):
         for child in widget.children:
             close_whole(child)
     widget.close()

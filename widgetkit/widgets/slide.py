@@ -306,8 +306,7 @@ class SlideView(View):
     def _cells_of(self, index: int) -> slide_raster.Cells | None:
         """The finest that maps have on a slide; None where the layer has none that lie on slides."""
         session, places = self.session, self._need_places()
-        layer = session.map_spec.layer or session.layer
-        grid = session.store.layers[layer].grid
+        grid = session.store.layers[session.map_layer()].grid
         if len(grid) not in (1, 2):  # (length,) is drawn as one line of cells
             return None
         return slide_raster.Cells.of(
@@ -389,6 +388,10 @@ class SlideView(View):
         session, spec = self.session, self.session.map_spec
         clustering = session.clustering
         methods = map_menu.methods(session)
+        if clustering is not None and session.store.layers[session.layer].has_maps:
+            for entry in methods:
+                if entry["name"] == "cluster":  # of vectors, too: each tile has one colour
+                    entry.pop("reason", None)
         targets = map_menu.targets(session, spec)
         for entry in targets:
             if entry["value"] == "cluster:" and spec.method == "cluster":
@@ -412,10 +415,11 @@ class SlideView(View):
         if self._at < 0:
             return
         if self._cells is None:
+            layer = session.map_layer()
             self._no_map(
-                f"The maps of layer {session.layer!r} are not flat, so they do not lie on a slide."
-                if session.store.layers[session.layer].has_maps
-                else f"Layer {session.layer!r} holds one vector a tile and no maps."
+                f"The maps of layer {layer!r} are not flat, so they do not lie on a slide."
+                if session.store.layers[layer].has_maps
+                else f"Layer {layer!r} holds one vector a tile and no maps."
             )
             return
         wanted = slide_raster.plan(self._cells, *(self._seen or ()))

@@ -5,6 +5,17 @@ import { position } from "./grid.ts";
 import { gradient } from "./luts.ts";
 import { short, type Content, type Settings } from "./state.ts";
 
+/** What the maps are of, in which unit, and what is to be known before colours are compared. */
+export function barTitle(
+  { title, unit, coarse }: Pick<Content, "title" | "unit" | "coarse">,
+  ownScale: boolean,
+): string {
+  const words = [
+    title, unit && `(${unit})`, ownScale && "each tile on its own scale", coarse && "\u00b7 a first look",
+  ];
+  return words.filter(Boolean).join(" ");
+}
+
 export class ColourBar {
   readonly element: HTMLElement;
   private readonly title = node("span", { class: "wk-bar-title" });
@@ -21,12 +32,10 @@ export class ColourBar {
   }
 
   show(content: Content, settings: Settings): void {
-    const { scale, signed, title, unit } = content;
+    const { scale, signed, title } = content;
     this.element.hidden = !content.grids;
     if (!content.grids) return;
-    const words = [title, unit && `(${unit})`, settings.ownScale && "each tile on its own scale"];
-    const text = words.filter(Boolean).join(" ");
-    this.title.textContent = text;
+    this.title.textContent = barTitle(content, settings.ownScale);
     this.strip.style.background = gradient(settings.palette);
     const own = settings.ownScale;
     const texts = own

@@ -36,11 +36,10 @@ export function controls(
 
   // The kernel owns method and target: the list asks, and shows what the kernel then says.
   const method = select("method", (name) => send(model, { kind: "map", method: name, target: null }), signal);
-  const target = select(
-    "of",
-    (value) => send(model, { kind: "map", method: String(model.get("_method")), target: value }),
-    signal,
-  );
+  const ask = (target: string, against = ""): void =>
+    send(model, { kind: "map", method: String(model.get("_method")), target, against });
+  const target = select("of", (value) => ask(value, String(model.get("_against"))), signal);
+  const against = select("against", (value) => ask(String(model.get("_target")), value), signal);
   // A layer has up to thousands of channels: a number, not a list.
   const number = node("input", { type: "number", min: 0, step: 1, "aria-label": "Number of the channel" });
   number.addEventListener(
@@ -48,7 +47,7 @@ export function controls(
     () => {
       const channel = Math.round(Number(number.value));
       if (channel >= 0 && channel < Number(model.get("_channels"))) {
-        send(model, { kind: "map", method: String(model.get("_method")), target: `channel:${channel}` });
+        ask(`channel:${channel}`);
       }
     },
     { signal },
@@ -122,6 +121,9 @@ export function controls(
     const targets = (model.get("_targets") ?? []) as TargetEntry[];
     fill(target.select, targets, String(model.get("_target")));
     target.element.hidden = targets.length < 2;
+    const againsts = (model.get("_againsts") ?? []) as TargetEntry[];
+    fill(against.select, againsts, String(model.get("_against") ?? ""));
+    against.element.hidden = againsts.length < 2;
     const channels = Number(model.get("_channels"));
     channel.hidden = channels === 0;
     number.max = String(channels - 1);
@@ -132,7 +134,10 @@ export function controls(
   };
   onChange(
     model,
-    ["mode", "_methods", "_method", "_targets", "_target", "_channels", "palette", "diverging"],
+    [
+      "mode", "_methods", "_method", "_targets", "_target", "_againsts", "_against", "_channels",
+      "palette", "diverging",
+    ],
     show,
     signal,
   );
@@ -140,7 +145,7 @@ export function controls(
   const element = node(
     "div",
     { class: "wk-tools", role: "toolbar", "aria-label": "Map settings" },
-    segments, method.element, target.element, channel, opacity.element, threshold.element,
+    segments, method.element, target.element, against.element, channel, opacity.element, threshold.element,
     palette.element, smooth, own, slice.element, size.element, count.element,
   );
   show();

@@ -1,7 +1,7 @@
 /** The map viewer: many tiles and their maps at once, with one scale, and a brush that selects. */
 
 import { bytesOf } from "../shared/codec.ts";
-import { node, perFrame } from "../shared/dom.ts";
+import { node, ownKeys, perFrame } from "../shared/dom.ts";
 import { onChange, save, send, type Mode as Join, type RenderProps } from "../shared/model.ts";
 import { decodeSheet, release, type Picture } from "../shared/sheet.ts";
 import { drawn, frame } from "../shared/view.ts";
@@ -9,6 +9,7 @@ import { ColourBar } from "./bar.ts";
 import { inBox } from "./box.ts";
 import { controls } from "./controls.ts";
 import { cellAt, cellsBetween, sliceStart } from "./grid.ts";
+import { isOurs } from "./keys.ts";
 import { corner, fitting, layout, step, tileAt, type Layout } from "./layout.ts";
 import css from "./maps.css";
 import { drawMarks, type Hover } from "./marks.ts";
@@ -349,6 +350,7 @@ function render(props: RenderProps): () => void {
     }
   });
 
+  ownKeys(root, (event) => isOurs((event.composedPath()[0] as Element).tagName, event), signal);
   onChange(model, CONTENT, () => void update(), signal);
   onChange(model, LOOK, redraw, signal);
   onChange(model, ["_note", "label", "_empty"], words, signal);

@@ -38,6 +38,7 @@ export interface Content {
   readonly signed: boolean;
   readonly exact: boolean; // float16 grids, not steps of the scale
   readonly title: string;
+  readonly coarse: boolean; // a first look; better maps follow
   readonly unit: string;
   readonly reason: string; // why there are no maps
   readonly slice: number; // of grids and tiles, 0 for flat ones
@@ -53,6 +54,7 @@ interface MapsInfo {
   factor?: number;
   signed?: boolean;
   title?: string;
+  status?: string;
   unit?: string;
   reason?: string;
 }
@@ -78,6 +80,7 @@ export function readContent(model: Model): Content {
     signed: info.signed ?? false,
     exact: encoding === "float16",
     title: info.title ?? "",
+    coarse: info.status === "coarse",
     unit: info.unit ?? "",
     reason: info.reason ?? "",
     slice: Math.min(Math.max(Number(model.get("_shown_slice") ?? 0), 0), (grids?.depth ?? 1) - 1),

