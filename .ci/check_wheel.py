@@ -14,7 +14,9 @@ MUST = (
     "widgetkit/widgets/static/scatter.js",
     "widgetkit/widgets/static/gallery.js",
     "widgetkit/widgets/static/maps.js",
+    "widgetkit/widgets/static/volume.js",
     "widgetkit/demos/data/demo.zip",
+    "widgetkit/demos/data/lung.zip",
 )
 
 

@@ -78,7 +78,7 @@ def lung_store(dims: Literal[2, 3] = 2) -> ActivationStore:
     240 slices (64 x 64) of a drawn thorax, the lungs alone, each with one abnormality: large or
     small, right or left. An autoencoder's layers ``encoder.last`` (32 channels, 16 x 16) and
     ``latent``, its four clusters, and CLAM, Grad-CAM, Score-CAM and occlusion maps of 120 slices.
-    ``dims=3``: 32 volumes (24 x 48 x 48), right or left, two clusters. **No patient is in it**: images
+    ``dims=3``: 30 volumes (24 x 48 x 48), right or left, two clusters. **No patient is in it**: images
     are simulated, and so are the clinical variables in the table.
 
     The truth: :func:`widgetkit.demos.lung_truth`; the network: :func:`widgetkit.demos.lung_model`.
