@@ -27,14 +27,28 @@ def test_the_page_on_reading_factors_runs(repo: Path) -> None:
         exec(compile(block, "docs/reading-factors.md", "exec"), names)
 
 
+def test_the_page_on_associations_runs(repo: Path) -> None:
+    page = (repo / "docs" / "association.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "docs/association.md", "exec"), names)
+    found = names["found"]
+    assert isinstance(found, analysis.Association)
+    assert set(found.table.query("q < 0.05")["variable"]) == {"fvc", "smoker"}
+    for name in re.findall(r"\(images/([^)]+)\)", page):
+        assert (repo / "docs" / "images" / name).is_file()
+
+
 def test_every_public_function_is_on_a_page(repo: Path) -> None:
     pages = [
         repo / "docs" / name
-        for name in ("analysis.md", "reading-factors.md", "choosing-clusters.md")
+        for name in ("analysis.md", "reading-factors.md", "choosing-clusters.md", "association.md")
     ]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     # what the functions return
     values = {
+        "Association",
+        "Distribution",
         "ClusterChoice",
         "Correlation",
         "Dominance",

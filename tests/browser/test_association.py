@@ -113,6 +113,11 @@ def test_it_opens_ranked_with_a_variable_in_each_cluster(
     table = shown.panel.locator("table.wk-table").last.inner_text()
     assert "Welch's ANOVA" in table and "No test: all values are missing." in table
     assert PATIENT not in text and SLIDE not in text
+    told = shown.page.evaluate(
+        "() => [...document.querySelectorAll('.js-plotly-plot')].map(e => e._context)"
+        ".map(c => [c.showSendToCloud, c.plotlyServerURL])"
+    )
+    assert told == [[False, ""]] * 2
     assert (
         "'gold' holds 4 different whole numbers" in shown.panel.locator("[role=alert]").inner_text()
     )

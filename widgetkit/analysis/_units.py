@@ -230,8 +230,9 @@ def base_of(
             "apart by it. Use rule='share'."
         )
     if rule == "majority":
+        side = "on the side (selected or not)" if labels.selection else "in the cluster"
         said.append(
-            f"Each {word} counts once, in the cluster that most of its tiles lie in (on average "
+            f"Each {word} counts once, {side} that most of its tiles lie in (on average "
             f"{pure:.0%} of them). Where a value differs within a {word}: mean of amounts, median of "
             "ordered categories, most frequent category."
         )
