@@ -193,7 +193,7 @@ def test_pruning_leaves_out_the_weakest_and_keeps_its_bound() -> None:
     for tile in range(3):
         assert np.corrcoef(full[tile].ravel(), pruned[tile].ravel())[0, 1] > 0.999
         gone = full[tile].astype(np.float64) - pruned[tile]
-        assert gone.std() <= np.abs(s[tile]).max() * 0.02 * strengths[tile].sum() + 1e-6
+        assert gone.std() <= np.abs(s[tile]).max() * 0.002 * strengths[tile].sum() + 1e-6
 
 
 def test_cost_follows_the_channels_that_carry_energy() -> None:
@@ -437,10 +437,10 @@ def test_many_channels_in_another_order_or_twice_give_the_same_map() -> None:
     expected = Clam().compute(batch, target)
     order = np.random.default_rng(0).permutation(220)
     assert_allclose(
-        Clam().compute(replace(batch, activations=a[:, order]), target), expected, atol=1e-6
+        Clam().compute(replace(batch, activations=a[:, order]), target), expected, rtol=1e-5
     )
     twice = with_channels(batch, np.concatenate([a, a[:, 7:90], a[:, :1]], axis=1))
-    assert_allclose(Clam().compute(twice, target), expected, atol=1e-6)
+    assert_allclose(Clam().compute(twice, target), expected, rtol=1e-5)
     assert passes(Clam(), twice, target) == passes(Clam(), batch, target)
 
 

@@ -14,6 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from widgetkit.explain import fewer_masks
 from widgetkit.explain.fewer_masks import (
     DRAWS,
+    JITTER,
     LINEAR,
     REACHES,
     RIDGES,
@@ -72,14 +73,9 @@ def kernel_reference(masks: np.ndarray, reach: float) -> np.ndarray:
 @pytest.mark.parametrize("grid", [(5, 4), (3, 2, 4)])
 def test_the_kernel_is_its_definition(grid: tuple[int, ...]) -> None:
     masks = masks_of(9, grid)
-    points = Points.of(masks)
-    whole = slice(None)
+    points = Points(masks)
     for reach in REACHES:
-        expected = kernel_reference(masks, reach)
-        assert_allclose(points.kernel(whole, whole, reach), expected, rtol=1e-10)
-        some, others = np.array([4, 1]), np.array([0, 7, 1])
-        assert_allclose(points.kernel(some, others, reach), expected[np.ix_(some, others)])
-        assert_allclose(points.own(), np.diagonal(expected), rtol=1e-10)
+        assert_allclose(points.kernel(reach), kernel_reference(masks, reach), rtol=1e-10)
 
 
 def leave_one_out(kernel: np.ndarray, ridge: float, unit: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -100,7 +96,7 @@ def test_a_fit_is_the_plain_solve_with_the_likeliest_kernel(noise: float) -> Non
     scores = smooth_scores(masks) + noise * np.random.default_rng(5).normal(size=40)
     measured = np.random.default_rng(2).permutation(40)[:14]
     values = scores[measured]
-    found = fit(Points.of(masks), measured, values)
+    found = fit(Points(masks), measured, values)
 
     unit = (values - values.mean()) / values.std()
     worst = {}
@@ -121,10 +117,7 @@ def test_a_fit_is_the_plain_solve_with_the_likeliest_kernel(noise: float) -> Non
     assert_allclose(found.mean[others], mean[others], rtol=1e-5, atol=1e-6)
     assert_array_equal(found.mean[measured], values)
     assert_allclose(found.variance[others], np.diagonal(left)[others], rtol=1e-4, atol=1e-6)
-    assert_allclose(
-        found.covariance()[np.ix_(others, others)], left[np.ix_(others, others)], atol=1e-6
-    )
-    assert not found.variance[measured].any() and not found.covariance()[measured].any()
+    assert not found.variance[measured].any()
     assert found.scale == pytest.approx(
         values.std() * np.sqrt(worst[found.reach, found.ridge][1]), rel=1e-4
     )
@@ -136,7 +129,7 @@ def test_deviations_are_about_as_large_as_the_errors() -> None:
         masks = masks_of(120, seed=seed)
         scores = smooth_scores(masks, seed + 50)
         measured = np.random.default_rng(seed).permutation(120)[:30]
-        found = fit(Points.of(masks), measured, scores[measured])
+        found = fit(Points(masks), measured, scores[measured])
         others = np.setdiff1d(np.arange(120), measured)
         off += list((scores - found.mean)[others] / found.deviation[others])
     assert 0.5 < np.sqrt(np.mean(np.square(off))) < 2
@@ -145,50 +138,60 @@ def test_deviations_are_about_as_large_as_the_errors() -> None:
 def some_fit(count: int = 30, measured: int = 8) -> tuple[Fit, np.ndarray]:
     masks = masks_of(count)
     chosen = np.random.default_rng(3).permutation(count)[:measured]
-    return fit(Points.of(masks), chosen, smooth_scores(masks)[chosen]), masks
+    noise = 0.05 * np.random.default_rng(4).normal(size=measured)
+    return fit(Points(masks), chosen, smooth_scores(masks)[chosen] + noise), masks
+
+
+def left_over(known: Fit) -> np.ndarray:
+    """Covariance of what the measured points do not say, by a plain solve, (n, n)."""
+    kernel, m = known.points.kernel(known.reach), known.measured
+    system = kernel[np.ix_(m, m)] + known.ridge * np.eye(len(m))
+    left = kernel - kernel[:, m] @ np.linalg.solve(system, kernel[m])
+    left[m] = left[:, m] = 0
+    return left
 
 
 def test_draws_have_the_covariance_of_the_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fewer_masks, "DRAWS", 40_000)
-    monkeypatch.setattr(fewer_masks, "JOINT_SHARE", 1.0)
     known, _ = some_fit()
-    covariance = known.covariance()
-    drawn = known.draws(np.ones(30), covariance) / known.scale
-    assert_allclose(drawn.T @ drawn / 40_000, covariance, atol=0.03 * covariance.max())
-    apart = known.draws(np.ones(30)) / known.scale
-    assert_allclose(apart.std(axis=0) ** 2, known.variance, atol=0.03 * covariance.max())
+    expected = left_over(known)
+    drawn = known.draws() / known.scale
+    assert_allclose(drawn.T @ drawn / 40_000, expected, atol=0.05 * expected.max())
+    assert_allclose(known.variance, np.diagonal(expected), atol=1e-6)
 
 
 def test_draws_are_the_same_each_time_and_leave_measured_scores() -> None:
     known, _ = some_fit()
-    covariance = known.covariance()
-    drawn = known.draws(np.ones(30), covariance)
+    drawn = known.draws()
     assert drawn.shape == (DRAWS, 30)
-    assert_array_equal(drawn, known.draws(np.ones(30), covariance))
-    assert not drawn[:, known.measured].any()
-    # where only some errors matter, those are drawn together and the rest alone
-    only = np.zeros(30)
-    only[np.setdiff1d(np.arange(30), known.measured)[:2]] = 1
-    assert np.isfinite(known.draws(only, covariance)).all()
+    assert_array_equal(drawn, known.draws())
+    assert_array_equal(drawn, some_fit()[0].draws())
+    assert not drawn[:, known.measured].any() and drawn.std(axis=0).max() > 0
 
 
-def test_what_is_measured_next_leaves_least_uncertain_of_the_map() -> None:
-    """Against trying every one, with a solve for each."""
+@pytest.mark.parametrize("before", [True, False])
+def test_what_is_measured_next_leaves_least_uncertain_of_the_map(before: bool) -> None:
+    """Against trying every one, each with the covariance that it would leave."""
     known, masks = some_fit()
-    channels = masks.reshape(30, -1) * np.random.default_rng(7).gamma(1, size=(30, 1))
-    channels -= channels.mean(axis=1, keepdims=True)
-    covariance = known.covariance()
-    left, done = covariance.copy(), list(known.measured)
-    for found in most_telling(covariance, channels, 6, known.measured):
+    effect = masks.reshape(30, -1) * np.random.default_rng(7).gamma(1, size=(30, 1))
+    effect -= effect.mean(axis=1, keepdims=True)
+    if before:
+        left, done = left_over(known), list(known.measured)
+        chosen = most_telling(known.points, effect, 6, known)
+    else:
+        left, done = known.points.kernel(REACHES[1]).copy(), []
+        chosen = most_telling(known.points, effect, 6)
+    assert len(chosen) == 6
+    for found in chosen:
         remaining = {}
         for one in set(range(30)) - set(done):
-            after = left - np.outer(left[:, one], left[one]) / max(left[one, one], 1e-9)
-            remaining[one] = np.trace(channels.T @ after @ channels)
+            after = left - np.outer(left[:, one], left[one]) / max(left[one, one], JITTER)
+            remaining[one] = np.trace(effect.T @ after @ effect)
         assert remaining[int(found)] <= min(remaining.values()) * (1 + 1e-6) + 1e-9
         done.append(int(found))
-        left -= np.outer(left[:, found], left[found]) / max(left[found, found], 1e-9)
-    all_left = most_telling(covariance, channels, 100, known.measured)
-    assert sorted([*all_left, *known.measured]) == list(range(30))
+        left = left - np.outer(left[:, found], left[found]) / max(left[found, found], JITTER)
+    rest = most_telling(known.points, effect, 100, known)
+    assert sorted([*rest, *known.measured]) == list(range(30))
 
 
 def searched(

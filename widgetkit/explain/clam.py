@@ -27,7 +27,7 @@ Numbers = npt.NDArray[np.float64]
 
 # Up to so many different masks of a tile "auto" measures every one: there is little to save.
 FEW = 150
-# Beyond, the covariances between all masks would take a gigabyte.
+# Beyond, what is kept of all pairs of masks would take a gigabyte.
 MANY = 4096
 # Masks of a tile for a first look.
 COARSE = 24
