@@ -514,18 +514,21 @@ def test_tiles_whose_map_is_empty_are_not_missing(kept: Deep) -> None:
 
 def test_keeping_is_a_job_that_goes_on_where_it_stopped(tmp_path: Path) -> None:
     deep = make_deep(tmp_path / "s.wk", epochs=1)
-    session = Session(deep.store, deep.context())
-    seen: list[tuple[int, int]] = []
+    context = deep.context()
+    session = Session(deep.store, context)
+    forward, images = context.forward_to_layer, 0
 
-    def stop(job: Any) -> None:
-        seen.append((job.done, job.total))
-        if job.key == "keep maps" and job.done >= 8:
+    def stop(batch: Any, layer: Any = None) -> Any:
+        nonlocal images
+        images += len(batch)
+        if images > 150:  # some of the 48 tiles are done, at up to 8 masks each
             session.jobs.cancel("keep maps")
+        return forward(batch, layer)
 
-    leave = session.observe("job", stop)
+    context.forward_to_layer = stop  # type: ignore[method-assign]
     job = session.keep_maps("clam", 0)
     assert job.status == "cancelled"
-    leave()
+    context.forward_to_layer = forward  # type: ignore[method-assign]
     target = LatentTarget(deep.clustering.cluster_centers_, 0)
     before = kept_maps.kept(deep.store, "clam", target, layer="encoder.last")
     assert before is not None and 0 < len(before.rows) < 48
