@@ -6,6 +6,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.explain.nets import ConvNet, textures
 from widgetkit import explain
+from widgetkit.explain.clam import Clam
 from widgetkit.extraction import ModelContext, Preprocess, extract
 from widgetkit.store import ActivationStore
 from widgetkit.tiles import from_array
@@ -102,3 +104,26 @@ def test_the_page_runs(
     printed = capsys.readouterr().out
     assert "spearman" in printed and "correlation" in printed
     assert isinstance(explain.pairwise(names["others"]), pd.DataFrame)
+
+
+def test_the_page_on_clam_runs_and_names_every_option(
+    repo: Path, network: ConvNet, store: ActivationStore
+) -> None:
+    page = (repo / "docs" / "clam.md").read_text(encoding="utf-8")
+    # what follows needs a session: tests/session has it
+    start = page.partition("## In a session")[0]
+    blocks = re.findall(r"```python\n(.*?)```", start, flags=re.DOTALL)
+    maps = np.asarray(store.activations("features", [0, 1, 2]), np.float32)
+    latents = maps.mean(axis=(2, 3))
+    names: dict[str, Any] = {
+        "store": store,
+        "context": ModelContext.for_store(network, store),
+        "centres": np.stack([0 * latents[0], latents[0], latents[1]]),
+    }
+    assert blocks
+    for number, block in enumerate(blocks):
+        code = block.replace('"encoder.last"', '"features"').replace('"latent"', '"features"')
+        exec(compile(code, f"clam.md, block {number}", "exec"), names)
+        assert names["maps"].shape == (3, *store.layers["features"].grid)
+    table = set(re.findall(r"^\| `([a-z_]+)` \|", page, flags=re.MULTILINE))
+    assert table == {option.name for option in fields(Clam)}
