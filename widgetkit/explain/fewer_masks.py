@@ -14,12 +14,14 @@ and 5.10 to 5.12: prediction, and leaving one out in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from widgetkit.explain.blas import one_thread
 
 Numbers = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -257,6 +259,28 @@ def search(
     most : int, optional
         Measure so many, whatever the map is like then.
     """
+    steps = _steps(masks, channels, weigh, positive=positive, most=most)
+    with one_thread():
+        asked = next(steps)
+    while True:
+        answer = measure(asked)
+        try:
+            with one_thread():
+                asked = steps.send(answer)
+        except StopIteration as stop:
+            found: Found = stop.value
+            return found
+
+
+def _steps(
+    masks: npt.NDArray[Any],
+    channels: npt.NDArray[Any],
+    weigh: Callable[[Numbers], Numbers],
+    *,
+    positive: bool,
+    most: int | None,
+) -> Generator[Index, Numbers, Found]:
+    """Yields which masks to measure, and takes their scores."""
     points = Points(masks)
     count = len(points)
     flat = channels.reshape(count, -1).astype(np.float64)
@@ -269,7 +293,7 @@ def search(
 
     limit = count if most is None else min(most, count)
     measured = most_telling(points, effect, min(FIRST, limit))
-    values = measure(measured)
+    values = np.asarray((yield measured), np.float64)
     known, wider, good = fit(points, measured, values), 1.0, 0
     while len(measured) < limit:
         scores = known.mean + wider * known.draws()
@@ -282,7 +306,7 @@ def search(
             step = count
         moved = effect * influence(scores, weigh(scores))[:, None]
         asked = most_telling(points, moved, min(step, limit - len(measured)), known)
-        answer = measure(asked)
+        answer = np.asarray((yield asked), np.float64)
         # what was predicted of them is a test of the fit
         errors = (answer - known.mean[asked]) / np.maximum(known.deviation[asked], 1e-300)
         wider = max(1.0, float(np.sqrt(np.mean(np.minimum(np.abs(errors), 1e3) ** 2))))
