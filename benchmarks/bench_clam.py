@@ -327,8 +327,9 @@ def show(title: str, table: dict[str, Any]) -> None:
         print("  ".join(cells), flush=True)
 
 
-def measure(path: Path | None, count: int, tiles: int, cache: Path | None, quick: bool) -> Any:
-    images = slices(path, count)
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    count, tiles, cache, quick = options.count, options.tiles, options.cache, options.quick
+    images = slices(options.zip, count)
     # between the slices that any setting was tried on
     rows = np.linspace(7, count - 8, tiles).astype(int)
     found: dict[str, Any] = {"load": os.getloadavg(), "threads": torch.get_num_threads()}
@@ -341,7 +342,7 @@ def measure(path: Path | None, count: int, tiles: int, cache: Path | None, quick
     show(f"of {CHANNELS} channels live", found["live_channels"])
 
     wide = autoencoder_case(
-        images, (16, 64, CHANNELS), 2 if quick else 30, cache, batch_size=16, lr=1e-3
+        images, (16, 64, CHANNELS), options.wide_epochs, cache, batch_size=16, lr=1e-3
     )
     found["autoencoder"] = beside(wide, rows, METHODS)
     show(f"ConvAutoencoder, {CHANNELS} channels, {tiles} slices", found["autoencoder"])
@@ -364,6 +365,7 @@ def main() -> None:
     arguments.add_argument("--zip", type=Path, help="JPEG slices, one a file")
     arguments.add_argument("--count", type=int, default=600)
     arguments.add_argument("--tiles", type=int, default=12)
+    arguments.add_argument("--wide-epochs", type=int, default=30, help="of the ConvAutoencoder")
     arguments.add_argument("--threads", type=int)
     arguments.add_argument("--cache", type=Path, help="folder of trained weights, to run again")
     arguments.add_argument("--quick", action="store_true")
@@ -374,8 +376,8 @@ def main() -> None:
     if options.cache:
         options.cache.mkdir(parents=True, exist_ok=True)
     if options.quick:
-        options.count, options.tiles = 64, 3
-    found = measure(options.zip, options.count, options.tiles, options.cache, options.quick)
+        options.count, options.tiles, options.wide_epochs = 64, 3, 2
+    found = measure(options)
     print(f"\nload {found['load'][0]:.1f} before, {found['load_after'][0]:.1f} after")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -4,23 +4,38 @@
 import { node, perFrame } from "../shared/dom.ts";
 import type { RenderProps } from "../shared/model.ts";
 
+/** A chart that keeps its width after so many askings is left alone. */
+const ASKINGS = 6;
+/** plotly resizes 100 ms after it was asked, and drops it when it is being changed just then. */
+const AGAIN_MS = 250;
+
 function render({ el }: RenderProps): () => void {
   const abort = new AbortController();
-  /** Widths for which a chart was asked already: one that keeps its width is left alone. */
-  const asked = new WeakMap<Element, string>();
+  /** Widths for which a chart was asked already, and how many times. */
+  const asked = new WeakMap<Element, { widths: string; times: number; at: number }>();
   let panel: Element | null = null;
+  let later = 0;
 
   const fit = perFrame(() => {
     let wrong = false;
+    let waits = false;
+    const now = performance.now();
     for (const chart of panel?.querySelectorAll(".js-plotly-plot") ?? []) {
       const drawn = chart.querySelector(".main-svg")?.clientWidth;
       const room = chart.clientWidth;
       const widths = `${drawn} in ${room}`;
-      if (!drawn || !room || drawn === room || asked.get(chart) === widths) continue;
-      asked.set(chart, widths);
+      if (!drawn || !room || drawn === room) continue;
+      const before = asked.get(chart);
+      const times = before?.widths === widths ? before.times : 0;
+      if (times >= ASKINGS) continue;
+      waits = true;
+      if (before && times && now - before.at < AGAIN_MS) continue;
+      asked.set(chart, { widths, times: times + 1, at: now });
       wrong = true;
     }
     if (wrong) window.dispatchEvent(new Event("resize"));
+    window.clearTimeout(later);
+    if (waits) later = window.setTimeout(fit, AGAIN_MS + 10);
   }, abort.signal);
 
   const drawings = new MutationObserver(fit);
@@ -38,6 +53,7 @@ function render({ el }: RenderProps): () => void {
   size.observe(mark);
   return () => {
     abort.abort();
+    window.clearTimeout(later);
     size.disconnect();
     drawings.disconnect();
     mark.remove();
