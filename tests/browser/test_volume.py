@@ -14,8 +14,8 @@ from tests.browser.conftest import notebooks
 from tests.browser.lab import Lab, Notebook, Open
 from tests.browser.views import Pixels, ScatterView, Sockets, View, drag, held
 from tests.widgets.test_volume import phantom, record, store_of, table
-from widgetkit.figures.volume import cell_of
 from widgetkit.session import Session
+from widgetkit.session.scan import cell_of
 from widgetkit.store import ActivationStore
 
 #: Sides that the map's grid does not divide, and voxels that are no cubes.

@@ -12,8 +12,10 @@ from widgetkit import figures
 from widgetkit.errors import InvalidInput
 from widgetkit.figures import FigureSpec
 from widgetkit.figures import volume as draw
-from widgetkit.figures.volume import Volumes, map_plane, volume_sentence
+from widgetkit.figures.volume import volume_sentence
 from widgetkit.session import Session
+from widgetkit.session.scan import map_plane
+from widgetkit.session.volumes import Volumes
 
 SHAPE, GRID = (7, 18, 24), (3, 5, 6)
 

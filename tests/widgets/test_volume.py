@@ -21,8 +21,9 @@ from tests.widgets.transport import Wire
 from widgetkit import explain
 from widgetkit import tiles as tile_sources
 from widgetkit.errors import InvalidInput, UnknownName
-from widgetkit.figures.volume import Volumes, cell_of, map_of, map_plane, planes_of, voxels_of
 from widgetkit.session import Session
+from widgetkit.session.scan import cell_of, map_of, map_plane, planes_of, voxels_of
+from widgetkit.session.volumes import Volumes
 from widgetkit.store import ActivationStore, LayerPlan, Plan, StoreWriter
 from widgetkit.widgets import volume as module
 from widgetkit.widgets import volume_voxels, volume_window, wire

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import traitlets as t
 
 from widgetkit.errors import InvalidInput, WidgetkitError, near
-from widgetkit.figures.volume import AXES, Scan, Volumes, map_of, volume_row
+from widgetkit.figures.volume import volume_row
 from widgetkit.session.jobs import Jobs
 from widgetkit.session.mapspec import layer_with_maps
+from widgetkit.session.scan import AXES, Scan, map_of
+from widgetkit.session.volumes import Volumes
 from widgetkit.widgets import map_menu, volume_voxels, volume_window, wire
 from widgetkit.widgets.base import STATIC, Handler, View, mode_of
 from widgetkit.widgets.maps import TILES_MOST, encode_maps

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from widgetkit.errors import InvalidInput
-from widgetkit.figures.volume import voxels_of
+from widgetkit.session.scan import voxels_of
 from widgetkit.widgets import wire
 
 if TYPE_CHECKING:
-    from widgetkit.figures.volume import Scan, Voxels
+    from widgetkit.session.scan import Scan, Voxels
     from widgetkit.store import ActivationStore
 
 Step = tuple[int, int, int]
@@ -96,7 +96,7 @@ def cells_in(
     low: Sequence[int], high: Sequence[int], shape: Sequence[int], grid: Sequence[int]
 ) -> np.ndarray:
     """Flat numbers of the cells in which the voxels from ``low`` to ``high`` (inclusive) lie."""
-    from widgetkit.figures.volume import cell_of
+    from widgetkit.session.scan import cell_of
 
     along = [
         np.unique(cell_of(np.arange(a, b + 1), n, cells))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from widgetkit.errors import InvalidInput, UnknownName, near
 
 if TYPE_CHECKING:
-    from widgetkit.figures.volume import Scan
+    from widgetkit.session.scan import Scan
 
 Window = tuple[float, float]
 
