@@ -17,6 +17,8 @@ MUST = (
     "widgetkit/widgets/static/volume.js",
     "widgetkit/demos/data/demo.zip",
     "widgetkit/demos/data/lung.zip",
+    "widgetkit/demos/data/lesions.zip",
+    "widgetkit/demos/data/lesion-net.npz",
 )
 
 

@@ -10,6 +10,10 @@ The second demo is a tile classifier on four slides: ``activation_store``, ``act
 The third is of simulated chest CT in deep clusters, in slices and in volumes: ``lung_store``,
 ``lung_simulation``, ``lung_truth``, ``lung_model``; ``build_lung_store`` makes it anew.
 
+The fourth is of **semi-synthetic** liver lesions of which every radiological concept is known, and a 3-D
+classifier of them: ``lesion_store``, ``lesion_truth``, ``lesion_simulation``, ``lesion_net``,
+``lesion_model``; ``train_lesion_net`` trains another, ``lesion_tiles`` and ``build_lesion_store`` make the
+store anew. See ``docs/liver-lesions.md``.
 """
 
 from __future__ import annotations
@@ -22,6 +26,16 @@ from widgetkit.demos.activation import (
     build_activation_store,
 )
 from widgetkit.demos.build import build_demo_store, demo_model, demo_tiles, green_share
+from widgetkit.demos.lesion_training import train_lesion_net
+from widgetkit.demos.lesions import (
+    build_lesion_store,
+    lesion_model,
+    lesion_net,
+    lesion_simulation,
+    lesion_store,
+    lesion_tiles,
+    lesion_truth,
+)
 from widgetkit.demos.lung import (
     build_lung_store,
     lung_autoencoder,
@@ -44,6 +58,7 @@ __all__ = [
     "activation_tiles",
     "build_activation_store",
     "build_demo_store",
+    "build_lesion_store",
     "build_lung_store",
     "cache_folder",
     "demo",
@@ -52,12 +67,19 @@ __all__ = [
     "demo_tiles",
     "fetch",
     "green_share",
+    "lesion_model",
+    "lesion_net",
+    "lesion_simulation",
+    "lesion_store",
+    "lesion_tiles",
+    "lesion_truth",
     "lung_autoencoder",
     "lung_model",
     "lung_simulation",
     "lung_store",
     "lung_training",
     "lung_truth",
+    "train_lesion_net",
 ]
 
 
