@@ -133,6 +133,21 @@ def test_another_cluster_sends_its_map_alone(session: Session) -> None:
     assert comm.size < len(view._map) + 4000
 
 
+def test_a_cluster_against_another(session: Session) -> None:
+    session.cluster("kmeans", 3)
+    session.wait()
+    view = SlideView(session)
+    say(view, {"kind": "map", "method": "cluster", "target": "cluster:2"})
+    assert view._againsts == [] and view._against == ""
+    say(view, {"kind": "map", "method": "clam", "target": "cluster:2", "against": "0"})
+    assert (session.map_spec.target, session.map_spec.against) == (2, 0)
+    assert [entry["value"] for entry in view._againsts] == ["", "0", "1"]
+    assert view._against == "0" and "against" in view.describe().splitlines()[0]
+    # the target moved to what it was set against
+    say(view, {"kind": "map", "method": "clam", "target": "cluster:0", "against": "0"})
+    assert session.map_spec.against is None and view._against == ""
+
+
 def test_names_and_colours_send_no_map(session: Session) -> None:
     view = SlideView(session)
     session.set_map("cluster", 2)

@@ -56,7 +56,7 @@ class ClusterChoiceView(Panel):
             "Compare", "Measure each number of clusters in the background", self.guard(self.compare),
             style="primary",
         )  # fmt: skip
-        self._k = choice("Clusters", [("", 0)], 0, tip="Number of clusters to make", width="190px")
+        self._k = choice("Clusters", [("", 0)], 0, tip="Number of clusters to make", width="220px")
         self._take = button(
             "Use", "Cluster all tiles by this number (k-means)", self.guard(self.use)
         )

@@ -103,6 +103,8 @@ class SlideView(View):
     _method = t.Unicode("").tag(sync=True)
     _targets: t.List[Any] = t.List().tag(sync=True)
     _target = t.Unicode("").tag(sync=True)
+    _againsts: t.List[Any] = t.List().tag(sync=True)
+    _against = t.Unicode("").tag(sync=True)
     _history: t.List[bool] = t.List(default_value=[False, False]).tag(sync=True)
     _focus = t.Int(-1).tag(sync=True)
     _empty = t.Unicode("").tag(sync=True)
@@ -401,6 +403,8 @@ class SlideView(View):
             self._method = spec.method
             self._targets = targets
             self._target = map_menu.value_of(spec)
+            self._againsts = map_menu.against(session, spec)
+            self._against = "" if spec.against is None else str(spec.against)
             self._legend = [] if clustering is None else [
                 {"name": name, "colour": int(colour), "hidden": i in clustering.hidden}
                 for i, (name, colour) in enumerate(
@@ -617,8 +621,10 @@ class SlideView(View):
         self.session.set_focus(wire.decode_row(content.get("row"), len(self.session.store)))
 
     def _set_map(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
-        spec = map_menu.parse(str(content.get("method", "")), content.get("target"))
-        self.session.set_map(spec.method, spec.target, of=spec.of)
+        spec = map_menu.parse(
+            str(content.get("method", "")), content.get("target"), content.get("against")
+        )
+        self.session.set_map(spec)
 
     def _compute_map(self, _content: Mapping[str, Any], _buffers: list[bytes]) -> None:
         self._wanted_slide = self._at

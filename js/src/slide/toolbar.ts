@@ -116,10 +116,12 @@ export function toolbar(model: Model, act: (action: Action) => void, signal: Abo
   );
   map.dataset.command = "map";
   // The kernel owns method and target: the lists ask, and show what the kernel then says.
-  const ask = (method: string, target: string | null): void =>
-    send(model, { kind: "map", method, target });
+  const ask = (method: string, target: string | null, against = ""): void =>
+    send(model, { kind: "map", method, target, against });
+  const chosen = (trait: string): string => String(model.get(trait) ?? "");
   const method = select("map", (name) => ask(name, null), signal);
-  const target = select("of", (value) => ask(String(model.get("_method")), value), signal);
+  const target = select("of", (value) => ask(chosen("_method"), value, chosen("_against")), signal);
+  const against = select("against", (value) => ask(chosen("_method"), chosen("_target"), value), signal);
   const opacity = range(
     model,
     { trait: "opacity", label: "opacity", least: 0, most: 1, step: 0.01, text: percent },
@@ -146,7 +148,7 @@ export function toolbar(model: Model, act: (action: Action) => void, signal: Abo
   const look = node(
     "div",
     { class: "wk-tools wk-slide-look", role: "toolbar", "aria-label": "Map on the slide" },
-    map, method.element, target.element, opacity.element, threshold.element, palette.element, smooth,
+    map, method.element, target.element, against.element, opacity.element, threshold.element, palette.element, smooth,
     marking.element, follow,
   );
 
@@ -162,6 +164,9 @@ export function toolbar(model: Model, act: (action: Action) => void, signal: Abo
     const targets = (model.get("_targets") ?? []) as Choice[];
     fill(target.select, targets, String(model.get("_target")));
     target.element.hidden = targets.length < 2;
+    const againsts = (model.get("_againsts") ?? []) as Choice[];
+    fill(against.select, againsts, chosen("_against"));
+    against.element.hidden = againsts.length < 2;
     const names = signed ? DIVERGING : SEQUENTIAL;
     fill(
       palette.select,
@@ -176,7 +181,10 @@ export function toolbar(model: Model, act: (action: Action) => void, signal: Abo
   };
   onChange(
     model,
-    ["_methods", "_method", "_targets", "_target", "palette", "diverging", "marking", "show_map", "_history"],
+    [
+      "_methods", "_method", "_targets", "_target", "_againsts", "_against", "palette", "diverging", "marking", "show_map",
+      "_history",
+    ],
     show, signal,
   );
   show();
