@@ -5,6 +5,7 @@ imports neither scikit-learn, scipy nor torch.
 """
 
 from widgetkit.concepts.cav import ConceptActivationVectors
+from widgetkit.concepts.concept_set import ConceptSet
 from widgetkit.concepts.consistency import consistency_score, explanation_quality
 from widgetkit.concepts.density import LocalRodeo, ShrunkNormal
 from widgetkit.concepts.detection import (
@@ -18,12 +19,14 @@ from widgetkit.concepts.identify import Identified, identify
 from widgetkit.concepts.nearest import Nearest, nearest_examples
 from widgetkit.concepts.probe import ProbeConcepts
 from widgetkit.concepts.ratio import DensityRatioConcepts
+from widgetkit.concepts.region import Region
 from widgetkit.concepts.relevance import Relevance, concept_directions, concept_relevance
 from widgetkit.concepts.report import ConceptReport, concept_report
 
 __all__ = [
     "ConceptActivationVectors",
     "ConceptReport",
+    "ConceptSet",
     "DensityRatioConcepts",
     "Distribution",
     "ErrorDetection",
@@ -31,6 +34,7 @@ __all__ = [
     "LocalRodeo",
     "Nearest",
     "ProbeConcepts",
+    "Region",
     "Relevance",
     "RiskCoverage",
     "ShrunkNormal",

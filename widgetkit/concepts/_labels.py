@@ -80,7 +80,7 @@ class Examples:
         for f, name in enumerate(found):
             if name not in given:
                 raise UnknownName(f"There are no examples of concept {name!r}. {near(name, given)}")
-            present[_rows(given[name], n, name), f] = True
+            present[rows_of(given[name], n, name), f] = True
         return cls(found, present, present.copy())
 
     def examples(self, f: int) -> Rows:
@@ -146,7 +146,8 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (float, np.floating)) else repr(value)
 
 
-def _rows(rows: Any, n: int, name: str) -> Rows:
+def rows_of(rows: Any, n: int, name: str) -> Rows:
+    """Row numbers of examples of concept ``name``, given as such or as (n,) bool; InvalidInput outside ``n``."""
     found = np.asarray(rows)
     if found.dtype == np.bool_ and found.shape == (n,):
         return np.flatnonzero(found)

@@ -23,6 +23,7 @@ from widgetkit.session.selection import Selection
 
 if TYPE_CHECKING:
     from widgetkit.analysis import Projection
+    from widgetkit.concepts import ConceptSet
     from widgetkit.explain import Model
     from widgetkit.session.projecting import Projected
     from widgetkit.store import ActivationStore
@@ -36,6 +37,7 @@ class Undoable:
     clustering: Clustering | None
     layer: str
     map_spec: MapSpec
+    concepts: ConceptSet | None = None
 
 
 class Core:
@@ -271,6 +273,8 @@ class Core:
             self.events.emit("clustering", self._clustering())
         if after.map_spec != before.map_spec:
             self.events.emit("map", after.map_spec)
+        if after.concepts != before.concepts:
+            self.events.emit("concepts", after.concepts)
         if after.selection is not before.selection:
             self.events.emit("selection", after.selection)
 

@@ -31,6 +31,8 @@ EventName = Literal[
     "reading",
     "association",
     "cluster choice",
+    "concepts",
+    "concept reading",
 ]
 EVENTS: tuple[str, ...] = get_args(EventName)
 
@@ -52,6 +54,8 @@ PAYLOADS: dict[str, str] = {
     "reading": "Read, an answer about the factors",
     "association": "Association, what the clusters or the selection go with",
     "cluster choice": "ClusterChoice of the layer",
+    "concepts": "ConceptSet, or None",
+    "concept reading": "ConceptReading of the present concepts, or None",
 }
 
 

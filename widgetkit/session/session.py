@@ -11,8 +11,8 @@ from widgetkit import explain
 from widgetkit.errors import InvalidInput, NeedsModel
 from widgetkit.factors import kept_maps
 from widgetkit.session import clusterchoice, clustermaps, exporting, keptmaps, maps, rank, state
-from widgetkit.session.associating import Associating
 from widgetkit.session.clusters import Clusters
+from widgetkit.session.conceptual import Conceptual
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
 from widgetkit.session.maps import MapResult
@@ -21,7 +21,7 @@ from widgetkit.session.maptargets import groups_of
 from widgetkit.session.summary import Summary, summarise
 
 
-class Session(Associating, Clusters):
+class Session(Conceptual, Clusters):
     """Selection, history, clustering, maps and jobs over one store.
 
     Everything it holds is an immutable value; every change goes through a method, tells the
