@@ -146,7 +146,7 @@ def test_unknown_names_list_the_near_ones() -> None:
 
 def test_which_methods_are_live() -> None:
     live = {name for name, cls in METHODS.items() if explain.is_live(cls)}
-    assert live == {"cluster", "selection", "channel", "cam"}
+    assert live == {"cluster", "selection", "channel", "cam", "concept", "concept-plain"}
     assert set(explain.for_target(ClusterTarget)) == {"cluster"}
 
 

@@ -285,3 +285,103 @@ def test_cuda_agrees_with_the_cpu(images):
             strict=True,
         ):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
+
+
+# -- towards a direction -------------------------------------------------------------------
+class DenseNet(nn.Module):
+    """Convolutions, a dense layer that works in place behind them, a head: as the published network."""
+
+    def __init__(self, dimensions: int = 2) -> None:
+        super().__init__()
+        conv = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        pool = nn.AdaptiveAvgPool2d if dimensions == 2 else nn.AdaptiveAvgPool3d
+        self.first = nn.Sequential(conv(1, 4, 3, stride=2, padding=1), nn.Softplus())
+        self.last = nn.Sequential(conv(4, 6, 3, padding=1), nn.Softplus())
+        self.pool = pool(2)
+        self.dense = nn.Sequential(nn.Linear(6 * 2**dimensions, 5), nn.Tanh())
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.dense(self.pool(self.last(self.first(x))).flatten(1))
+        return self.head(self.act(h))
+
+
+def dense_net(dimensions: int) -> tuple[ModelContext, np.ndarray]:
+    net = models.seeded(DenseNet(dimensions), 1)
+    shape = (16, 12) if dimensions == 2 else (6, 8, 10)
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
+    preprocess = Preprocess(mean=(0.5,), std=(0.3,), channels=1, scale=255.0)
+    return ModelContext(net, preprocess=preprocess, batch_size=8), images
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_gradients_towards_a_direction_are_differences(dimensions):
+    """Step by step in a few activations, through the layers themselves in float64."""
+    context, images = dense_net(dimensions)
+    v = np.random.default_rng(1).normal(size=5)
+    a, da = context.gradients_towards(images, "last", "dense", v)
+    np.testing.assert_allclose(a, context.forward_to_layer(images, "last"), atol=1e-6)
+    net = context.model.double()
+
+    def score(values: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            h = net.dense(net.pool(torch.from_numpy(values)).flatten(1))
+        return h.numpy() @ v
+
+    values, step = a.astype(np.float64), 1e-5
+    for place in np.random.default_rng(2).integers(0, a[0].size, 25):
+        at = (slice(None), *np.unravel_index(place, a.shape[1:]))
+        more, less = values.copy(), values.copy()
+        more[at] += step
+        less[at] -= step
+        expected = (score(more) - score(less)) / (2 * step)
+        np.testing.assert_allclose(da[at], expected, rtol=1e-3, atol=1e-7)
+    net.float()
+
+
+def test_gradients_towards_in_closed_form():
+    """At the layer itself: of its mean, its flattened values; and through a linear head."""
+    context, images = dense_net(2)
+    generator = np.random.default_rng(3)
+    a = context.forward_to_layer(images, "last")
+    positions = a[0, 0].size
+    v = generator.normal(size=6)
+    own, da = context.gradients_towards(images, "last", "last", v)
+    np.testing.assert_allclose(own, a, atol=1e-6)
+    np.testing.assert_allclose(
+        da, np.broadcast_to(v[None, :, None, None] / positions, a.shape), rtol=1e-5
+    )
+    flat = generator.normal(size=a[0].size)
+    _, da = context.gradients_towards(images, "last", "last", flat)
+    np.testing.assert_allclose(da, np.broadcast_to(flat.reshape(a.shape[1:]), a.shape), rtol=1e-5)
+
+
+def test_gradients_towards_a_logit_are_those_of_the_class(cnn, images):
+    context = ModelContext(cnn, batch_size=3)
+    expected = context.activations_and_gradients(images, "layer1", 2)
+    found = context.gradients_towards(images, "layer1", "fc", np.eye(5)[2])
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    # half way: maps of a later layer, by their mean
+    weight = cnn.fc.weight.detach().numpy()
+    _, pooled = context.gradients_towards(images, "layer1", "layer2", weight[2])
+    np.testing.assert_allclose(pooled, expected[1], atol=1e-6)
+
+
+def test_gradients_towards_leave_no_trace(cnn, images):
+    context = ModelContext(cnn)
+    before = hooks_of(cnn)
+    for layer, at, v, error, words in [
+        ("layer2", "layer1", np.ones(8), InvalidInput, "does not depend"),
+        ("layer1", "fc", np.ones(7), ChannelMismatch, "direction has 7"),
+        ("layer1", "fc", np.ones((2, 5)), InvalidInput, "one vector"),
+        ("layer1", "fc", np.full(5, np.nan), InvalidInput, "one vector"),
+        ("layer1", "nowhere", np.ones(5), UnknownLayer, "nowhere"),
+    ]:
+        with pytest.raises(error, match=words):
+            context.gradients_towards(images, layer, at, v)
+    a, da = context.gradients_towards(images[:0], "layer1", "fc", np.ones(5))
+    assert a.shape == da.shape == (0, 8, 8, 8)
+    assert hooks_of(cnn) == before
+    assert all(p.grad is None for p in cnn.parameters()) and torch.is_grad_enabled()

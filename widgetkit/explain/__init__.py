@@ -23,6 +23,8 @@ from widgetkit.explain.base import (
 )
 from widgetkit.explain.cluster_maps import ClusterMaps, cluster_maps
 from widgetkit.explain.compare import Agreement, agreement, pairwise
+from widgetkit.explain.concept_profiles import ConceptProfiles, concept_profiles
+from widgetkit.explain.concept_target import ConceptTarget
 from widgetkit.explain.organ_box import align, organ_boxes
 from widgetkit.explain.registry import (
     compute,
@@ -44,6 +46,8 @@ __all__ = [
     "ClusterMaps",
     "ClusterTarget",
     "Coarsened",
+    "ConceptProfiles",
+    "ConceptTarget",
     "LatentTarget",
     "Layer",
     "MapMethod",
@@ -58,6 +62,7 @@ __all__ = [
     "cluster_maps",
     "coarse_of",
     "compute",
+    "concept_profiles",
     "faithfulness",
     "for_target",
     "get",

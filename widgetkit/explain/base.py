@@ -20,6 +20,7 @@ from widgetkit.errors import (
     NeedsActivations,
     NeedsModel,
 )
+from widgetkit.explain.concept_target import ConceptTarget
 
 if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
@@ -85,6 +86,11 @@ class Model(Protocol):
         self, images: npt.NDArray[Any], layer: str, target_class: int
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """``A`` and the gradient of ``logits[:, target_class]`` by ``A``, both ``(m, C, *grid)``."""
+
+    def gradients_towards(
+        self, images: npt.NDArray[Any], layer: str, at: str, direction: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """``A`` of ``layer`` and the gradient of ``h . direction`` by it; ``h`` is the layer ``at``."""
 
     def relevance(
         self,
@@ -338,7 +344,9 @@ class LatentTarget:
             )
 
 
-Target: TypeAlias = ClusterTarget | ClassTarget | SelectionTarget | ChannelTarget | LatentTarget
+Target: TypeAlias = (
+    ClusterTarget | ClassTarget | SelectionTarget | ChannelTarget | LatentTarget | ConceptTarget
+)
 T = TypeVar("T")
 
 

@@ -37,6 +37,7 @@ from widgetkit.extraction.passes import (
     class_score,
     find_route,
     gradient_at,
+    gradient_towards,
     rest_from,
     scores_of,
 )
@@ -415,6 +416,55 @@ class ModelContext:
                     target_class if callable(target_class) else class_score(target_class[rows])
                 )
                 leaf, gradient = gradient_at(self._model, name, x, objective)
+                pair = [arrangement.apply(t, len(x), layer=name).float() for t in (leaf, gradient)]
+                return _numpy(torch.stack(pair, dim=1))
+
+            size = max(1, self._auto() // GRADIENT_SHARE)
+            both = self._batched(len(pictures), size, run, (2, *arrangement.shape))
+        return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+
+    def gradients_towards(
+        self, images: np.ndarray, layer: str | None, at: str, direction: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Activations of a layer and the gradient of ``h . direction`` by them.
+
+        Parameters
+        ----------
+        images : (m, ...) uint8 or float 0..255
+        layer : str or None
+            None: :attr:`layer`.
+        at : str
+            The layer that gives ``h``: one that comes later, or the same.
+        direction : (d,) float
+            As long as ``h``: a vector an image; the mean over the grid of maps, where ``d`` is the number
+            of channels; or flattened maps.
+
+        Returns
+        -------
+        A, dA : (m, C, *grid) float32
+
+        Raises
+        ------
+        UnknownLayer, ChannelMismatch
+            No such layer, or a direction of another length.
+        InvalidInput
+            ``at`` does not depend on ``layer``, or the direction is no finite vector.
+        """
+        name, end = self._named(layer), self._named(at)
+        pictures = np.asarray(images)
+        vector = np.asarray(direction, np.float32)
+        if vector.ndim != 1 or not np.isfinite(vector).all():
+            raise InvalidInput(
+                f"The direction must be one vector (d,) without NaN or infinity; got shape {vector.shape}."
+            )
+        with self._running():
+            arrangement = self._arrangement(name, pictures)
+            later = self._arrangement(end, None)
+
+            def run(rows: slice) -> np.ndarray:
+                x = self._input(pictures[rows])
+                v = torch.from_numpy(vector).to(x.device)
+                leaf, gradient = gradient_towards(self._model, name, end, later, x, v)
                 pair = [arrangement.apply(t, len(x), layer=name).float() for t in (leaf, gradient)]
                 return _numpy(torch.stack(pair, dim=1))
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from widgetkit.errors import InvalidInput
+from widgetkit.errors import ChannelMismatch, InvalidInput
 from widgetkit.extraction._torch import nn, torch
 from widgetkit.extraction.arrange import Arrangement
 from widgetkit.extraction.capture import hooked, layer_tensor, tensor_of, with_tensor
@@ -107,6 +107,69 @@ def gradient_at(
                 f"The objective gave {tuple(chosen.shape)} for {len(x)} images; one score each."
             )
         (gradient,) = torch.autograd.grad(chosen.sum(), kept[0], allow_unused=True)
+    leaf = kept[0].detach()
+    return leaf, torch.zeros_like(leaf) if gradient is None else gradient
+
+
+def gradient_towards(
+    model: nn.Module,
+    layer: str,
+    at: str,
+    arrangement: Arrangement,
+    x: torch.Tensor,
+    direction: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A layer's raw output and the gradient of ``h . direction (d,)`` by it, ``h`` the layer ``at``.
+
+    ``h`` is one vector an image, the mean over the grid where ``d`` is the number of channels, or the
+    flattened maps. ``arrangement`` is that of ``at``. Of layers called several times it is the last call.
+
+    Raises
+    ------
+    ChannelMismatch
+        The direction has another length.
+    InvalidInput
+        ``at`` does not depend on ``layer``.
+    """
+    kept: list[torch.Tensor] = []
+    reached: list[torch.Tensor] = []
+
+    def cut(_: str, output: Any) -> Any:
+        tensor = layer_tensor(layer, output)
+        torch.set_grad_enabled(True)  # from here on; no_grad below restores what was before
+        leaf = tensor.detach().requires_grad_(True)
+        kept[:] = [leaf]
+        return with_tensor(output, tensor, leaf.clone())
+
+    def watch(_: str, output: Any) -> Any:
+        tensor = layer_tensor(at, output)
+        h = arrangement.apply(tensor, len(x), layer=at)
+        if h.ndim > 2 and h.shape[1] == len(direction):
+            h = h.mean(dim=tuple(range(2, h.ndim)))
+        h = h.flatten(1)
+        if h.shape[1] != len(direction):
+            raise ChannelMismatch(
+                f"Layer {at!r} gives {', '.join(map(str, arrangement.shape))} an image, and the direction "
+                f"has {len(direction)} numbers: it was made on another layer."
+            )
+        reached[:] = [h.float() @ direction]
+        # what runs next may work in place, also on what the gradient is made of
+        return with_tensor(output, tensor, tensor.clone())
+
+    # on one module, the layer is cut before it is watched
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        hooked(model, [layer], cut),
+        hooked(model, [at], watch),
+    ):
+        model(x)
+        if not reached[0].requires_grad:
+            raise InvalidInput(
+                f"Layer {at!r} does not depend on layer {layer!r}, so there is no gradient towards a "
+                "direction in it: name a layer that comes later, or the layer itself."
+            )
+        (gradient,) = torch.autograd.grad(reached[0].sum(), kept[0], allow_unused=True)
     leaf = kept[0].detach()
     return leaf, torch.zeros_like(leaf) if gradient is None else gradient
 

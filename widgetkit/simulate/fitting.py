@@ -211,6 +211,11 @@ class _Moved:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         return self.model.activations_and_gradients(images + self.origin, layer, target_class)
 
+    def gradients_towards(
+        self, images: npt.NDArray[Any], layer: str, at: str, direction: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return self.model.gradients_towards(images + self.origin, layer, at, direction)
+
     def relevance(self, images: npt.NDArray[Any], *args: Any, **options: Any) -> SharedOut:
         return self.model.relevance(images + self.origin, *args, **options)
 

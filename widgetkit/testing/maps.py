@@ -28,6 +28,7 @@ from widgetkit.explain import (
     ChannelTarget,
     ClassTarget,
     ClusterTarget,
+    ConceptTarget,
     LatentTarget,
     MapMethod,
     SelectionTarget,
@@ -104,6 +105,15 @@ class SmallNet:
         positions = int(np.prod(self.layer.grid))
         return activations, np.broadcast_to(slope / positions, activations.shape).astype(np.float32)
 
+    def gradients_towards(
+        self, images: Array, layer: str, at: str, direction: Array
+    ) -> tuple[Array, Array]:
+        """``A`` and the gradient of its mean over the grid along ``direction``; ``at`` is the layer."""
+        activations = self.forward_to_layer(images, at)
+        slope = np.asarray(direction, np.float64).reshape(1, -1, *(1,) * len(self.layer.grid))
+        positions = int(np.prod(self.layer.grid))
+        return activations, np.broadcast_to(slope / positions, activations.shape).astype(np.float32)
+
     def relevance(
         self,
         images: Array,
@@ -158,6 +168,14 @@ def example_target(kind: type, batch: Batch) -> object:
         ChannelTarget: lambda: ChannelTarget(0),
         LatentTarget: lambda: LatentTarget(
             generator.random((3, channels)), 1, latent=batch.layer.name
+        ),
+        ConceptTarget: lambda: ConceptTarget(
+            1,
+            ("one", "two", "three"),
+            generator.random((3, 4, channels)),
+            direction=generator.normal(size=channels),
+            towards=generator.normal(size=channels),
+            at=batch.layer.name,
         ),
     }
     if kind not in makers:
