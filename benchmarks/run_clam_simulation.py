@@ -91,7 +91,9 @@ def jobs(quick: bool) -> list[tuple[str, str, dict[str, Any]]]:
         for name in ("location", "size"):
             own = {"methods": METHODS[:4], **EXPERIMENTS[name], **options}
             found.append(("maps", f"{name}|{change}", {**base, **few, **own}))
-    volumes = {"dims": 3, "n": 60, "explained": 8, "repeats": few["repeats"], "methods": METHODS}
+    # a volume teaches as much as a slice does and costs more: fewer, seen more often, a smaller network
+    training = Training(channels=(8, 16), epochs=40, batch_size=4)
+    volumes = {"dims": 3, "n": 120, "explained": 8, "methods": METHODS, "training": training, **few}
     found.append(("volumes", "location", {**base, **EXPERIMENTS["location"], **volumes}))
     return found
 
