@@ -30,7 +30,7 @@ class Identified:
     strength : (m, F) the same, comparable between concepts: what ranks them
     present : (m, F) said to be there
     excluded : (m, F) above its threshold, and left out because no class shows it with the top concept
-        (or the predicted class does not show it)
+        (or the predicted class does not show it, or a stronger one excludes it)
     contradicts : (m, F) said to be there or excluded, and not shown by the predicted class; all False where no
         class was given
     """
@@ -122,17 +122,55 @@ def identify(
     UnknownName
         A class or concept that is none of those there are.
     """
-    exclude_by = choice(exclude, ("top", "class", "none"), "exclude")
-    if most is not None:
-        most = check_count(most, "most")
     F = len(names)
     if scores.ndim != 2 or scores.shape[1] != F or thresholds.shape != (F,):
         raise InvalidInput(
             f"scores {scores.shape} and thresholds {thresholds.shape} do not fit {F} concepts."
         )
-    strength = scores - (thresholds if scale is None else scale)
     with np.errstate(invalid="ignore"):
         above: Mask = scores > thresholds
+    return choose(
+        scores,
+        scores - (thresholds if scale is None else scale),
+        above,
+        names,
+        most=most,
+        class_concepts=class_concepts,
+        predicted=predicted,
+        classes=classes,
+        exclude=exclude,
+    )
+
+
+def choose(
+    scores: Array,
+    strength: Array,
+    above: Mask,
+    names: Sequence[str],
+    *,
+    most: int | None = 4,
+    class_concepts: object = None,
+    predicted: npt.ArrayLike | None = None,
+    classes: Sequence[Any] | None = None,
+    exclude: Exclude = "top",
+    apart: Sequence[tuple[str, str]] = (),
+) -> Identified:
+    """The part of :func:`identify` that follows the thresholds, for scores that have several.
+
+    Parameters
+    ----------
+    scores, strength : (m, F) float
+    above : (m, F) bool
+        Above its threshold.
+    apart : pairs of names
+        Of two that exclude one another the weaker is left out.
+    names, most, class_concepts, predicted, classes, exclude
+        As of :func:`identify`.
+    """
+    exclude_by = choice(exclude, ("top", "class", "none"), "exclude")
+    if most is not None:
+        most = check_count(most, "most")
+    F = len(names)
     allowed = np.ones(above.shape, np.bool_)
     of_class = allowed
     if class_concepts is not None:
@@ -148,13 +186,39 @@ def identify(
             allowed = known.compatible[top]
     elif predicted is not None or exclude_by == "class":
         raise InvalidInput("predicted= and exclude='class' need class_concepts=.")
-    present = above & allowed
+    present = _kept_apart(above & allowed, strength, names, apart)
+    excluded = above & ~present
     if most is not None and most < F:
         order = np.argsort(-np.where(present, strength, -np.inf), axis=1, kind="stable")
         few = np.zeros(present.shape, np.bool_)
         np.put_along_axis(few, order[:, :most], True, axis=1)
         present &= few
-    excluded = above & ~allowed
     return Identified(
         tuple(names), scores, strength, present, excluded, (present | excluded) & ~of_class
     )
+
+
+def _kept_apart(
+    present: Mask, strength: Array, names: Sequence[str], apart: Sequence[tuple[str, str]]
+) -> Mask:
+    """Without concepts of which a stronger one that excludes them is there, the strongest first."""
+    if not apart:
+        return present
+    rivals = np.zeros((len(names), len(names)), np.bool_)
+    for first, second in apart:
+        a, b = concept_number(names, first), concept_number(names, second)
+        rivals[a, b] = rivals[b, a] = True
+    left = present.copy()
+    rows = np.arange(len(present))
+    order = np.argsort(-np.where(present, strength, -np.inf), axis=1, kind="stable")
+    for f in order.T:
+        left &= ~(rivals[f] & left[rows, f][:, None] & _after(order, f))
+    return left
+
+
+def _after(order: npt.NDArray[np.intp], f: npt.NDArray[np.intp]) -> Mask:
+    """(m, F) concepts that come after ``f`` (m,) in ``order`` (m, F)."""
+    rank = np.empty_like(order)
+    np.put_along_axis(rank, order, np.broadcast_to(np.arange(order.shape[1]), order.shape), axis=1)
+    found: Mask = rank > np.take_along_axis(rank, f[:, None], axis=1)
+    return found

@@ -217,6 +217,45 @@ def concept_report(
     )
 
 
+def report_of(
+    estimator: str,
+    scores: Array,
+    present: Mask,
+    labels: Examples,
+    patients: Codes | None,
+    *,
+    notes: Sequence[str],
+    controls: Mapping[str, tuple[Array, Mask, Examples]],
+    n_boot: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, str]:
+    """The table of :class:`ConceptReport` for scores that were made elsewhere, and a note.
+
+    Parameters
+    ----------
+    estimator : str
+    scores, present : (m, F)
+        Of images that were not learned from.
+    labels : Examples
+        Of these images.
+    patients : (m,) or None
+    notes : (F,) str
+        What has to be known of each concept.
+    controls : mapping of names to scores, decisions and labels of (any) images
+    """
+    owner = np.arange(len(scores)) if patients is None else patients
+    groups, own = np.unique(owner, return_inverse=True)
+    units = units_of(own, len(groups), what="patient" if patients is not None else "image")
+    values = {}
+    for name, (found, decided, shown) in controls.items():
+        alone = np.zeros(len(found), np.intp)
+        values[name] = _values(_each(HeldOut(found, decided, ()), shown, alone, 1), 1)
+    held = HeldOut(scores, present, tuple(notes))
+    table = _table(estimator, held, labels, units, values, n_boot, seed, level)
+    return table, units.note if n_boot else ""
+
+
 def _folds(data: Training, folds: int | npt.ArrayLike, seed: int) -> tuple[Codes, str]:
     if not isinstance(folds, (int, np.integer)) or isinstance(folds, bool):
         return checked_folds(folds, data), ""

@@ -29,6 +29,17 @@ Array = npt.NDArray[np.float64]
 NEAREST = 5
 
 
+def labels_read(concepts: ConceptSet) -> tuple[npt.NDArray[np.int8], tuple[str, ...]]:
+    """(n, F) labels that are learned from, and concepts whose unlabelled tiles are taken to lack them.
+
+    Those are the concepts of which nobody said which tiles lack them, such as a selection saved as one: there
+    would be nothing to tell their examples from.
+    """
+    bare = (concepts.counts[:, 0] > 0) & (concepts.counts[:, 1] == 0)
+    labels = np.where(bare & (concepts.labels < 0), np.int8(0), concepts.labels)
+    return labels, tuple(concepts.names[f] for f in np.flatnonzero(bare))
+
+
 @dataclass(frozen=True, eq=False)
 class ConceptCase:
     """One tile: what the network says, which concepts it sees there, and what they count.
@@ -165,6 +176,11 @@ class ConceptReading:
         """Of the concepts."""
         return self.concepts.names
 
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int8]:
+        """(n, F) what was learned and judged by; see :func:`labels_read`."""
+        return labels_read(self.concepts)[0]
+
     # -- contradictions ------------------------------------------------------------------
     @cached_property
     def shown(self) -> Mask | None:
@@ -256,6 +272,7 @@ class ConceptReading:
             self.predicted,
             self.identified.present,
             None if self.relevance is None else self.relevance.relevance,
+            None if self.relevance is None else self.relevance.logit,
             chosen,
         )
 
@@ -318,7 +335,8 @@ class ConceptReading:
             raise InvalidInput("This reading holds no activations, so there is nothing to show.")
         self.concepts.number(concept)
         none = np.empty((len(self.names), 0))
-        labels = Examples.of(self.concepts.Y, self.n, self.names)
+        given = np.where(self.labels < 0, np.nan, self.labels.astype(np.float64))
+        labels = Examples.of(given, self.n, self.names)
         values: Any = self.activations
         return room.UnitDistributions(self.units, none, none, none, self.names, values, labels).of(
             concept, unit, bins=bins

@@ -17,6 +17,8 @@ Mask = npt.NDArray[np.bool_]
 LEAST_SHARE = 0.1
 #: ... nor in fewer tiles than this, where there are more of the class.
 LEAST_TILES = 3
+#: What counts less than this share of the logit, where it is seen, is no warning.
+LEAST_PART = 0.05
 
 
 def warnings_of(
@@ -26,6 +28,7 @@ def warnings_of(
     predicted: npt.NDArray[np.intp],
     present: Mask,
     relevance: npt.NDArray[np.float64] | None,
+    logit: npt.NDArray[np.float64] | None,
     chosen: Mask,
 ) -> list[str]:
     """Concepts that count towards a class which does not show them, the weightiest first.
@@ -39,6 +42,8 @@ def warnings_of(
     present : (n, F) bool
     relevance : (n, F), or None
         Without it concepts that are seen often are named, whatever they count.
+    logit : (n,) float, or None
+        Of the predicted class.
     chosen : (n,) bool
         Tiles the sentences are about.
     """
@@ -51,10 +56,13 @@ def warnings_of(
             continue
         seen = present[mine]
         counts = seen.sum(axis=0)
-        means = None if relevance is None else relevance[mine].sum(axis=0) / np.maximum(counts, 1)
+        means = least = None
+        if relevance is not None and logit is not None:
+            means = relevance[mine].sum(axis=0) / np.maximum(counts, 1)
+            least = LEAST_PART * (np.abs(logit[mine]) @ seen) / np.maximum(counts, 1)
         for f in map(int, np.flatnonzero(~shown[k] & (counts >= _least(tiles)))):
             counted = 0.0 if means is None else float(means[f])
-            if means is not None and counted <= 0:
+            if least is not None and counted <= least[f]:
                 continue
             why = (
                 "though no class shows it"

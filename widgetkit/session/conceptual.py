@@ -78,7 +78,7 @@ class Conceptual(Associating):
             A row outside the store, or a name that is none.
         """
         n = len(self.store)
-        chosen = self.selection if rows is None else _selected(rows, n)
+        chosen = self.selection if rows is None else selected(rows, n)
         if not chosen.count:
             raise TooFew("No tile is selected: select the tiles that show the concept first.")
         now = self.concepts
@@ -178,7 +178,8 @@ def patients_of(store: ActivationStore) -> npt.NDArray[np.int32] | None:
     return patient_codes(tiles["patient"]) if "patient" in tiles.columns else None
 
 
-def _selected(rows: Selection | npt.ArrayLike, n: int) -> Selection:
+def selected(rows: Selection | npt.ArrayLike, n: int) -> Selection:
+    """A selection from one, from row numbers or from one bool a tile; InvalidInput where it does not fit."""
     if isinstance(rows, Selection):
         if rows.n != n:
             raise InvalidInput(f"The selection is of {rows.n} tiles; the store has {n}.")

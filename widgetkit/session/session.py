@@ -12,16 +12,16 @@ from widgetkit.errors import InvalidInput, NeedsModel
 from widgetkit.factors import kept_maps
 from widgetkit.session import clusterchoice, clustermaps, exporting, keptmaps, maps, rank, state
 from widgetkit.session.clusters import Clusters
-from widgetkit.session.conceptual import Conceptual
 from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
 from widgetkit.session.maps import MapResult
 from widgetkit.session.mapspec import Kind, MapSpec, kind_of, layer_of
 from widgetkit.session.maptargets import groups_of
+from widgetkit.session.reading_concepts import ReadingConcepts
 from widgetkit.session.summary import Summary, summarise
 
 
-class Session(Conceptual, Clusters):
+class Session(ReadingConcepts, Clusters):
     """Selection, history, clustering, maps and jobs over one store.
 
     Everything it holds is an immutable value; every change goes through a method, tells the

@@ -1,0 +1,168 @@
+"""Asking a session which concepts a network sees: as a job, kept in the store, brought back by undo."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from widgetkit.analysis._arrays import check_count, choice
+from widgetkit.concepts._base import ConceptEstimator
+from widgetkit.errors import TooFew
+from widgetkit.session import concept_kept as kept
+from widgetkit.session import concept_learning as learning
+from widgetkit.session import query
+from widgetkit.session.concept_reading import ConceptReading
+from widgetkit.session.conceptual import Conceptual, selected
+from widgetkit.session.core import Undoable, check_layer
+from widgetkit.session.jobs import Job
+from widgetkit.session.selection import Selection
+
+if TYPE_CHECKING:
+    from widgetkit.concepts import ConceptSet
+    from widgetkit.concepts.relevance import How
+
+#: Sets of concepts whose readings are remembered, so that undo brings them back at once.
+REMEMBERED = 8
+
+
+class ReadingConcepts(Conceptual):
+    """The part of :class:`Session` that reads concepts."""
+
+    # digest of a set -> its reading; None where the store keeps none
+    _concept_readings: dict[str, ConceptReading | None]
+
+    @property
+    def concept_reading(self) -> ConceptReading | None:
+        """The reading of the present concepts: what was asked last, else the newest that the store keeps.
+
+        Other concepts have readings of their own; undo brings those of the old ones back. None while
+        there is none.
+        """
+        now = self.concepts
+        if now is None:
+            return None
+        known = self._known_readings()
+        if now.digest not in known:
+            self._remember_reading(now, kept.newest(self.store, now))
+        return known.get(now.digest)
+
+    def read_concepts(
+        self,
+        estimator: str | ConceptEstimator = "probe",
+        *,
+        layer: str | None = None,
+        learn_from: str | Selection | npt.ArrayLike | None = None,
+        how: How = "projection",
+        most: int | None = 4,
+        n_boot: int = 1000,
+        seed: int | None = None,
+    ) -> Job:
+        """Read the concepts in all tiles from the activations of a layer, as a job.
+
+        Tiles whose labels are learned from are scored by models that have not seen their patient. The answer is
+        :attr:`concept_reading` and event ``"concept reading"``; it is kept in the store, and the same question is
+        answered from there.
+
+        Parameters
+        ----------
+        estimator : "probe", "density", "cav", or an estimator of ``widgetkit.concepts``
+            A logistic regression, a ratio of normal densities, or a concept activation vector. How many
+            concepts it says of an image is ``most``, whatever its own.
+        layer : str, optional
+            By default the session's where it holds one vector a tile, else the last such layer of the
+            store, else the means of the session's.
+        learn_from : str, Selection, (m,) int or (n,) bool, optional
+            Tiles to learn from, or a query of them such as ``"split == 'training'"``; all by default. Labelled
+            tiles outside are judged, but those of patients that are learned from. Where there are none,
+            those learned from are judged, each without its patient.
+        how : "projection" or "removal"
+            How relevance is reckoned; see :func:`widgetkit.concepts.concept_relevance`.
+        most : int, optional
+            Concepts said of a tile at the most; None for all.
+        n_boot : int
+            Draws of patients for intervals.
+        seed : int, optional
+            By default the session's.
+
+        Raises
+        ------
+        InvalidInput
+            There are no concepts; or all other labelled tiles are of patients that are learned from.
+        UnknownName, UnknownLayer
+            No such estimator, layer, or column.
+        TooFew
+            Nothing to learn from, one patient, or no concept that can be learned.
+        """
+        concepts = self._need_concepts()
+        model, title = learning.estimator_of(estimator)
+        rule: How = (
+            "removal"
+            if choice(how, ("projection", "removal"), "how") == "removal"
+            else "projection"
+        )
+        asked = learning.Asked(
+            concepts,
+            self._vectors() if layer is None else check_layer(self.store, layer),
+            model,
+            title,
+            rule,
+            None if most is None else check_count(most, "most"),
+            None if learn_from is None else self._learn_mask(learn_from),
+            check_count(n_boot, "n_boot", least=0),
+            self.seed if seed is None else int(seed),
+        )
+        store = self.store
+
+        def work(job: Job) -> ConceptReading:
+            found = kept.stored(store, asked.params)
+            return learning.read(store, asked, job) if found is None else found
+
+        def done(found: ConceptReading) -> None:
+            if kept.stored(store, asked.params) is None:
+                self._keep(lambda: kept.keep(store, asked.params, found))
+            self._remember_reading(concepts, found)
+            if self.concepts == concepts:  # not of concepts that are gone
+                self.events.emit("concept reading", found)
+
+        return self.jobs.submit("read concepts", work, done, title="Reading concepts")
+
+    # -- inside --------------------------------------------------------------------------
+    def _vectors(self) -> str:
+        """The layer that concepts are read from by default."""
+        layers = self.store.layers
+        if not layers[self.layer].has_maps:
+            return self.layer
+        flat = [name for name, info in layers.items() if not info.has_maps]
+        return flat[-1] if flat else self.layer
+
+    def _learn_mask(self, learn_from: str | Selection | npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        if isinstance(learn_from, str):
+            mask = query.evaluate(learn_from, self.store.tiles, self._columns(learn_from))
+            if not mask.any():
+                raise TooFew(f"No tile satisfies {learn_from!r}: there is nothing to learn from.")
+            return mask
+        chosen = selected(learn_from, len(self.store))
+        if not chosen.count:
+            raise TooFew("learn_from holds no tile: there is nothing to learn from.")
+        return chosen.mask
+
+    def _known_readings(self) -> dict[str, ConceptReading | None]:
+        if "_concept_readings" not in self.__dict__:
+            self._concept_readings = {}
+        return self._concept_readings
+
+    def _remember_reading(self, concepts: ConceptSet, found: ConceptReading | None) -> None:
+        known = self._known_readings()
+        known.pop(concepts.digest, None)
+        known[concepts.digest] = found
+        while len(known) > REMEMBERED:
+            known.pop(next(iter(known)))
+
+    def _take_over(self, before: Undoable, after: Undoable) -> None:
+        if after.concepts != before.concepts:
+            self.jobs.cancel("read concepts")
+        super()._take_over(before, after)
+        if after.concepts != before.concepts:
+            self.events.emit("concept reading", self.concept_reading)
