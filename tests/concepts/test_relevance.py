@@ -156,10 +156,70 @@ def test_directions_by_choice() -> None:
     gap = data.X[data.Y[:, 0] == 1].mean(axis=0) - data.X.mean(axis=0)
     assert_allclose(mean[0], gap / np.linalg.norm(gap))
     assert_array_equal(
-        concept_directions(data.X, data.Y, C=0.2), ProbeConcepts(0.2).fit(data.X, data.Y).direction_
+        concept_directions(data.X, data.Y, how="logistic", C=0.2),
+        ProbeConcepts(0.2).fit(data.X, data.Y).direction_,
     )
     with pytest.raises(UnknownName):
         concept_directions(data.X, data.Y, how="lda")  # type: ignore[arg-type]
+
+
+def _going_together(n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Activations (n, 20) to which three concepts add known vectors; the third goes with the first."""
+    generator = np.random.default_rng(0)
+    Y = generator.random((n, 3)) < [0.4, 0.3, 0.05]
+    Y[:, 2] |= Y[:, 0] & (generator.random(n) < 0.8)
+    B = generator.normal(size=(3, 20))
+    B[2] *= 0.4
+    return Y @ B + 0.3 * generator.normal(size=(n, 20)) + 1.0, Y, B
+
+
+def test_joint_directions_are_what_a_concept_adds() -> None:
+    X, Y, B = _going_together()
+    truth = B / np.linalg.norm(B, axis=1, keepdims=True)
+    cosine = {
+        how: (concept_directions(X, Y.astype(float), how=how) * truth).sum(axis=1)
+        for how in ("joint", "mean", "logistic")
+    }
+    assert (cosine["joint"] > 0.99).all()
+    assert cosine["mean"][2] < 0.7  # mostly the first concept, which it goes with
+    assert cosine["logistic"][2] < cosine["joint"][2] - 0.05
+
+
+def test_joint_relevance_is_what_the_logit_loses_without_the_concept() -> None:
+    """The same images made without the concept: the fall is known."""
+    X, Y, B = _going_together()
+    weight = np.random.default_rng(1).normal(size=(2, 20))
+    head, predicted = (weight, np.zeros(2)), np.zeros(len(X), int)
+    there = Y[:, 2]
+    fall = float(weight[0] @ B[2])
+    ratio = {}
+    for how in ("joint", "mean", "logistic"):
+        found = concept_relevance(
+            X, concept_directions(X, Y.astype(float), how=how), head, predicted,
+            identified=Y, reference=X[~Y.any(axis=1)].mean(axis=0),
+        )  # fmt: skip
+        ratio[how] = found.relevance[there, 2].mean() / fall
+    assert 0.9 < ratio["joint"] < 1.1
+    assert all(abs(ratio[how] - 1) > 0.2 for how in ("mean", "logistic")), ratio
+    assert_allclose(found.relevance.sum(axis=1) + found.rest, found.logit)
+
+
+def test_joint_directions_with_labels_that_nobody_gave() -> None:
+    X, Y, B = _going_together()
+    labels = Y.astype(float)
+    labels[np.random.default_rng(2).random(labels.shape) < 0.2] = np.nan
+    labels[labels[:, 1] == 0, 1] = np.nan  # of the second concept examples alone are known
+    found = concept_directions(X, labels)
+    truth = B / np.linalg.norm(B, axis=1, keepdims=True)
+    assert ((found * truth).sum(axis=1) > 0.85).all()
+    # augmentations weigh as one image; a concept of every image has no direction
+    assert_allclose(
+        concept_directions(np.repeat(X, 3, axis=0), np.repeat(labels, 3, axis=0),
+                           images=np.repeat(np.arange(len(X)), 3)), found,
+    )  # fmt: skip
+    always = np.column_stack([labels, np.ones(len(X))])
+    assert_array_equal(concept_directions(X, always)[3], np.zeros(20))
+    assert_allclose(concept_directions(X, always)[:3], found)
 
 
 def test_classes_by_name() -> None:

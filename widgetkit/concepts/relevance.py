@@ -14,7 +14,7 @@ from widgetkit.analysis._columns import Codes
 from widgetkit.analysis._hooks import Cancel, Progress, checkpoint
 from widgetkit.concepts._base import Training
 from widgetkit.concepts._labels import Array, Images, Mask, class_numbers, names_of
-from widgetkit.concepts.directions import mean_differences, unit
+from widgetkit.concepts.directions import joint_effects, mean_differences, unit
 from widgetkit.concepts.probe import ProbeConcepts
 from widgetkit.errors import BadActivations, ChannelMismatch, InvalidInput
 
@@ -212,28 +212,35 @@ def concept_directions(
     X: npt.ArrayLike,
     Y: object,
     *,
-    how: Literal["logistic", "mean"] = "logistic",
+    how: Literal["joint", "logistic", "mean"] = "joint",
     groups: npt.ArrayLike | None = None,
     images: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,
     C: float = 1.0,
 ) -> Array:
-    """(F, d) unit vectors that separate the examples of each concept; 0 where none does.
+    """(F, d) unit vectors along which each concept lies; 0 where none does.
 
     Parameters
     ----------
     X, Y, groups, images, names
         As of the estimators' ``fit``.
-    how : "logistic" or "mean"
-        Weights of :class:`ProbeConcepts`, which need images without the concept and leave out what other
-        units say already; or from the mean of all activations to that of the examples.
+    how : "joint", "logistic" or "mean"
+        What each concept adds to the activations when all are allowed for at once (a linear model of the
+        activations by the concepts); weights of :class:`ProbeConcepts`, which need images without the concept;
+        or from the mean of all activations to that of the examples. For relevance take "joint": where concepts
+        go together, a mean difference holds the others' part too and says too much, and weights, which leave out
+        what other units say already, say too little.
     C : float
         Of the probe.
     """
-    rule = choice(how, ("logistic", "mean"), "how")
-    if rule == "mean":
+    rule = choice(how, ("joint", "logistic", "mean"), "how")
+    if rule != "logistic":
         data = Training.of(X, Y, groups, images, names)
-        return mean_differences(data.X, data.labels.present)
+        if rule == "mean":
+            return mean_differences(data.X, data.labels.present)
+        # augmentations of one image weigh as the one image that they are
+        of_image = None if data.images.single else data.images.codes
+        return joint_effects(data.X, data.labels.present, data.labels.known, of_image)
     return ProbeConcepts(C).fit(X, Y, groups=groups, images=images, names=names).direction_
 
 
