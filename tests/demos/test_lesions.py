@@ -12,6 +12,7 @@ import pytest
 
 from widgetkit import tiles
 from widgetkit.demos import (
+    lesion_concepts,
     lesion_model,
     lesion_net,
     lesion_simulation,
@@ -317,3 +318,26 @@ def test_what_holds_no_lesions_is_refused() -> None:
     pytest.importorskip("torch")
     with pytest.raises(InvalidInput, match="liver_lesions"):
         train_lesion_net(np.zeros(3))
+
+
+# -- the concepts, as sessions take them ----------------------------------------------------
+def test_the_concepts_and_their_classes() -> None:
+    store = lesion_store()
+    whole = lesion_concepts(store)
+    assert whole.names == CONCEPTS and whole.classes == CLASSES
+    truth = store.tiles[list(CONCEPTS)].to_numpy()
+    np.testing.assert_array_equal(whole.labels, truth.astype(np.int8))
+    assert whole.patients is not None
+    assert len(np.unique(whole.patients)) == store.tiles["patient"].nunique()
+    assert whole.class_concepts is not None
+    seen = dict(zip(CLASSES, whole.class_concepts, strict=True))
+    assert seen["cyst"][CONCEPTS.index("thin-walled mass")]
+    assert not seen["cyst"][CONCEPTS.index("central scar")]
+
+    noted = lesion_concepts(store, noted=True, line=True)
+    assert noted.names == (*CONCEPTS, "scanner line")
+    assert not noted.class_concepts[:, -1].any()  # no class shows a scanner's line
+    np.testing.assert_array_equal(noted.labels[:, -1], store.tiles["marked"].to_numpy())
+    said = noted.labels[:, :-1] == 1
+    assert said.sum(axis=1).max() <= 4 and not (said & ~truth).any()
+    assert said.sum() < truth.sum()

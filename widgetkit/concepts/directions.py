@@ -22,8 +22,10 @@ def mean_differences(X: Array, present: Mask) -> Array:
     return unit(found)
 
 
-def joint_effects(X: Array, present: Mask, known: Mask, groups: Codes | None = None) -> Array:
-    """(F, d) unit vectors: what each concept adds to the activations, all concepts allowed for at once.
+def joint_effects(
+    X: Array, present: Mask, known: Mask, groups: Codes | None = None
+) -> tuple[Array, Array]:
+    """What each concept adds to the activations, all concepts allowed for at once.
 
     Rows of ``B`` in ``X = a + Y B``, by least squares with one made-up row of no effect a concept (ridge 1), so
     that concepts which always go together share what they add. A mean difference holds what goes with the concept as
@@ -38,6 +40,11 @@ def joint_effects(X: Array, present: Mask, known: Mask, groups: Codes | None = N
     present, known : (n, F)
     groups : (n,) int, optional
         Images of one group together weigh as one.
+
+    Returns
+    -------
+    (F, d) unit vectors, 0 for a concept whose label does not vary, and ``a`` (d,): activations without any
+    concept.
     """
     lacks = known & ~present
     shown, looked = present.sum(axis=0), known.sum(axis=0)
@@ -51,9 +58,10 @@ def joint_effects(X: Array, present: Mask, known: Mask, groups: Codes | None = N
     centred = Y - mean_y
     weighted = centred * weight[:, None]
     left = weighted.T @ centred + np.eye(Y.shape[1])
-    found = np.linalg.solve(left, weighted.T @ (X - mean_x))
+    found: Array = np.linalg.solve(left, weighted.T @ (X - mean_x)).astype(np.float64)
     varies = np.ptp(Y, axis=0) > 0 if len(Y) else np.zeros(Y.shape[1], np.bool_)
-    return unit(np.where(varies[:, None], found, 0.0))
+    found[~varies] = 0.0
+    return unit(found), mean_x - mean_y @ found
 
 
 def unit(vectors: Array) -> Array:

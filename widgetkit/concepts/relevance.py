@@ -240,7 +240,7 @@ def concept_directions(
             return mean_differences(data.X, data.labels.present)
         # augmentations of one image weigh as the one image that they are
         of_image = None if data.images.single else data.images.codes
-        return joint_effects(data.X, data.labels.present, data.labels.known, of_image)
+        return joint_effects(data.X, data.labels.present, data.labels.known, of_image)[0]
     return ProbeConcepts(C).fit(X, Y, groups=groups, images=images, names=names).direction_
 
 

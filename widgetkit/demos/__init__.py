@@ -12,7 +12,7 @@ The third is of simulated chest CT in deep clusters, in slices and in volumes: `
 
 The fourth is of **semi-synthetic** liver lesions of which every radiological concept is known, and a 3-D
 classifier of them: ``lesion_store``, ``lesion_truth``, ``lesion_simulation``, ``lesion_net``,
-``lesion_model``; ``train_lesion_net`` trains another, ``lesion_tiles`` and ``build_lesion_store`` make the
+``lesion_concepts``, ``lesion_model``; ``train_lesion_net`` trains another, ``lesion_tiles`` and ``build_lesion_store`` make the
 store anew. See ``docs/liver-lesions.md``.
 """
 
@@ -29,6 +29,7 @@ from widgetkit.demos.build import build_demo_store, demo_model, demo_tiles, gree
 from widgetkit.demos.lesion_training import train_lesion_net
 from widgetkit.demos.lesions import (
     build_lesion_store,
+    lesion_concepts,
     lesion_model,
     lesion_net,
     lesion_simulation,
@@ -67,6 +68,7 @@ __all__ = [
     "demo_tiles",
     "fetch",
     "green_share",
+    "lesion_concepts",
     "lesion_model",
     "lesion_net",
     "lesion_simulation",

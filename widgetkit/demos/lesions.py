@@ -15,6 +15,7 @@ from widgetkit.demos.ship import DATA, _sound, _unpacked
 from widgetkit.errors import InvalidInput, UnknownName
 
 if TYPE_CHECKING:
+    from widgetkit.concepts import ConceptSet
     from widgetkit.demos.lesion_network import LesionNet
     from widgetkit.extraction import ModelContext
     from widgetkit.simulate import LiverSimulation
@@ -25,6 +26,8 @@ Split = Literal["training", "test", "test without shortcut"]
 
 #: Kind of derived result that holds the truth, as in the other simulated demo.
 TRUTH = "truth"
+#: What the shortcut is called as a concept.
+LINE = "scanner line"
 #: Number of lesions, how much the scanner's line says about metastases, and seed.
 SPLITS: Mapping[str, Mapping[str, Any]] = {
     "training": {"n": 1200, "shortcut": 0.75, "seed": 1},
@@ -130,6 +133,37 @@ def lesion_truth(
     return np.unpackbits(chosen, axis=1, count=int(np.prod(shape))).view(bool).reshape(-1, *shape)
 
 
+def lesion_concepts(
+    store: ActivationStore, *, noted: bool = False, line: bool = False
+) -> ConceptSet:
+    """The 14 concepts of :func:`lesion_store` and which classes show them, as sessions take them.
+
+    Parameters
+    ----------
+    store : ActivationStore
+    noted : bool
+        Examples are what a simulated reader noted, at most four concepts a lesion, all others not
+        shown; by default what is there.
+    line : bool
+        With a concept ``"scanner line"`` beside them, which no class shows.
+    """
+    from widgetkit.concepts import ConceptSet
+    from widgetkit.simulate.liver_patterns import CHARACTERISTIC, concept_frequencies
+
+    tiles = store.tiles
+    shows = concept_frequencies() >= CHARACTERISTIC
+    names = list(shows.columns)
+    if noted:
+        tiles = tiles.copy()
+        said = tiles["labelled"].fillna("").str.split("; ")
+        for name in names:
+            tiles[name] = [name in one for one in said]
+    if line:
+        tiles = tiles.assign(**{LINE: tiles["marked"]})
+        shows[LINE] = False
+    return ConceptSet.from_table(tiles, list(shows.columns), class_concepts=shows)
+
+
 def lesion_tiles(simulations: Mapping[str, LiverSimulation] | None = None) -> TileSource:
     """The tiles of :func:`lesion_store`: the first lesions of each split, with a column ``split``.
 
@@ -232,6 +266,7 @@ def _truth(made: Mapping[str, LiverSimulation]) -> dict[str, npt.NDArray[np.uint
 
 __all__ = [
     "build_lesion_store",
+    "lesion_concepts",
     "lesion_model",
     "lesion_net",
     "lesion_simulation",

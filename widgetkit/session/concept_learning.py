@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from widgetkit import concepts as room
 from widgetkit.concepts import ConceptSet, Relevance
 from widgetkit.concepts._base import ConceptEstimator, Training
 from widgetkit.concepts._labels import Examples
+from widgetkit.concepts.directions import joint_effects
 from widgetkit.concepts.folds import divide
 from widgetkit.concepts.identify import choose
 from widgetkit.concepts.report import report_of
@@ -31,6 +32,8 @@ Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 
+#: Along which directions relevance is reckoned.
+Directions = Literal["joint", "estimator"]
 FOLDS = 5
 #: Tiles that are learned from at the most; labelled ones go before the others.
 LEARN_MOST = 50_000
@@ -86,6 +89,7 @@ class Asked:
     learn: Mask | None = field(repr=False)
     n_boot: int
     seed: int
+    directions: Directions = "joint"
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -99,6 +103,7 @@ class Asked:
             "estimator": self.title,
             "settings": repr(self.estimator),
             "how": self.how,
+            "directions": self.directions,
             "most": self.most,
             "learn_from": learn,
             "n_boot": self.n_boot,
@@ -165,7 +170,7 @@ def read(store: ActivationStore, asked: Asked, job: Job) -> ConceptReading:
         apart=concepts.apart,
     )
     job.progress(4, _STEPS)
-    relevance = _relevance(store, asked, X, found.model, identified.present, network, notes, job)
+    relevance = _relevance(store, asked, X, found, identified.present, network, notes, job)
     job.progress(5, _STEPS)
 
     judged, correct = _judged(judged, network, notes)
@@ -363,7 +368,7 @@ def _relevance(
     store: ActivationStore,
     asked: Asked,
     X: npt.NDArray[np.float32],
-    model: ConceptEstimator,
+    learned: _Learned,
     present: Mask,
     network: of_class.Network,
     notes: list[str],
@@ -377,7 +382,13 @@ def _relevance(
             "the class is not known. Read a layer that the classifier sits on."
         )
         return None
-    directed = (model.direction_ != 0).any(axis=1)
+    reference: Array | None = None
+    if asked.directions == "joint":
+        data = learned.data
+        directions, reference = joint_effects(data.X, data.labels.present, data.labels.known)
+    else:
+        directions = learned.model.direction_
+    directed = (directions != 0).any(axis=1)
     parts = []
     for start in range(0, max(len(X), 1), _CHUNK):
         job.check()
@@ -385,10 +396,11 @@ def _relevance(
         parts.append(
             room.concept_relevance(
                 X[part],
-                model.direction_,
+                directions,
                 head,
                 network.predicted[part],
                 how=asked.how,
+                reference=reference,
                 identified=present[part] & directed,
                 names=asked.concepts.names,
             )

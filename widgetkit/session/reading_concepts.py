@@ -55,6 +55,7 @@ class ReadingConcepts(Conceptual):
         layer: str | None = None,
         learn_from: str | Selection | npt.ArrayLike | None = None,
         how: How = "projection",
+        directions: learning.Directions = "joint",
         most: int | None = 4,
         n_boot: int = 1000,
         seed: int | None = None,
@@ -79,6 +80,10 @@ class ReadingConcepts(Conceptual):
             those learned from are judged, each without its patient.
         how : "projection" or "removal"
             How relevance is reckoned; see :func:`widgetkit.concepts.concept_relevance`.
+        directions : "joint" or "estimator"
+            Along which directions: of what each concept adds to the activations, all allowed for at once, against
+            a tile without any concept; or the estimator's own, against activations of 0. The first is in logits,
+            see :func:`widgetkit.concepts.concept_directions`.
         most : int, optional
             Concepts said of a tile at the most; None for all.
         n_boot : int
@@ -112,6 +117,9 @@ class ReadingConcepts(Conceptual):
             None if learn_from is None else self._learn_mask(learn_from),
             check_count(n_boot, "n_boot", least=0),
             self.seed if seed is None else int(seed),
+            "estimator"
+            if choice(directions, ("joint", "estimator"), "directions") == "estimator"
+            else "joint",
         )
         store = self.store
 
