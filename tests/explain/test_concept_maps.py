@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -14,7 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.explain.nets import ConvNet, textures
 from widgetkit import explain
 from widgetkit.errors import ChannelMismatch, InvalidInput, NeedsModel, TooFew
-from widgetkit.explain import Batch, ConceptTarget, concept_profiles
+from widgetkit.explain import Batch, ConceptTarget, concept_direction, concept_profiles
 from widgetkit.explain.concept import ConceptMap, shell_weights
 from widgetkit.explain.concept_gradient import ConceptGradient
 from widgetkit.explain.concept_plain import ConceptPlain
@@ -170,19 +171,19 @@ def test_a_concept_alone_is_compared_with_the_rest() -> None:
 def test_the_mean_of_the_plain_map_is_the_place_along_the_direction(grid: tuple[int, ...]) -> None:
     generator = np.random.default_rng(2)
     activations = generator.normal(size=(4, 6, *grid)).astype(np.float32)
-    v, origin = generator.normal(size=(2, 6))
-    target = ConceptTarget(0, ("c",), direction=v, origin=origin)
-    maps = ConceptPlain().compute(batch_of(activations), target)
+    v = generator.normal(size=6)
+    maps = ConceptPlain().compute(batch_of(activations), ConceptTarget(0, ("c",), direction=v))
     pooled = activations.reshape(4, 6, -1).mean(axis=2)
-    assert_allclose(maps.reshape(4, -1).mean(axis=1), (pooled - origin) @ v, atol=1e-5)
-    plain = ConceptPlain().compute(batch_of(activations), replace(target, origin=None))
-    assert_allclose(plain - maps, np.full(maps.shape, v @ origin), atol=1e-5)
+    assert_allclose(maps.reshape(4, -1).mean(axis=1), pooled @ v, atol=1e-5)
 
 
 # -- gradients ---------------------------------------------------------------------------
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("relu", [True, False])
-def test_towards_the_weights_of_a_class_it_is_grad_cam(dimensions: int, relu: bool) -> None:
+@pytest.mark.parametrize("weights", ["position", "mean"])
+def test_towards_the_weights_of_a_class_it_is_grad_cam(
+    dimensions: int, relu: bool, weights: str
+) -> None:
     """The linear head's input is the layer's mean: along a class's weights it is the logit."""
     net = ConvNet(dimensions, linear=True)
     images = textures(4, (16, 20) if dimensions == 2 else (8, 12, 8))
@@ -190,7 +191,7 @@ def test_towards_the_weights_of_a_class_it_is_grad_cam(dimensions: int, relu: bo
     weight = net.head.weight.detach().numpy()
     for index in range(4):
         target = ConceptTarget(0, ("c",), towards=weight[index], at="features")
-        found = ConceptGradient(relu=relu, batch_size=3).compute(batch, target)
+        found = ConceptGradient(weights, relu, batch_size=3).compute(batch, target)
         expected = GradCam(relu=relu).compute(batch, explain.ClassTarget(index))
         assert_allclose(found, expected, atol=1e-6 * max(1, np.abs(expected).max()))
 
@@ -199,13 +200,38 @@ def test_towards_a_logit_it_is_grad_cam_of_a_deeper_head() -> None:
     net = ConvNet(2)
     batch = _with_context(net, textures(3, (16, 16)))
     target = ConceptTarget(0, ("c",), towards=np.eye(4)[2], at="head")
-    found = ConceptGradient().compute(batch, target)
+    found = ConceptGradient("mean").compute(batch, target)
     expected = GradCam().compute(batch, explain.ClassTarget(2))
     assert_allclose(found, expected, atol=1e-6)
     assert expected.max() > 0
+    with pytest.raises(InvalidInput, match="'position' or 'mean'"):
+        ConceptGradient("median")  # type: ignore[arg-type]
 
 
-def _with_context(net: ConvNet, images: np.ndarray) -> Batch:
+def test_by_positions_it_adds_up_to_the_place_along_the_direction() -> None:
+    """Through pooling, a dense layer that tells positions apart and rectifiers, all without bias."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential()
+    net.features = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 3, padding=1), torch.nn.ReLU())
+    net.dense = torch.nn.Sequential(
+        torch.nn.MaxPool2d(4),
+        torch.nn.Flatten(),
+        torch.nn.Linear(80, 7, bias=False),
+        torch.nn.ReLU(),
+    )
+    net.head = torch.nn.Linear(7, 2)
+    batch = _with_context(net, textures(4, (16, 16)))
+    assert batch.model is not None
+    v = np.random.default_rng(0).normal(size=7)
+    target = ConceptTarget(0, ("c",), towards=v, at="dense")
+    maps = ConceptGradient(relu=False).compute(batch, target)
+    h = batch.model.forward_to_layer(batch.images, "dense")
+    assert_allclose(maps.sum(axis=(1, 2)), h @ v, rtol=1e-4)
+    mean = ConceptGradient("mean", relu=False).compute(batch, target)
+    assert not np.allclose(mean, maps)
+
+
+def _with_context(net: torch.nn.Module, images: np.ndarray) -> Batch:
     context = ModelContext(net, preprocess=Preprocess(mean=(0.0,), std=(1.0,), scale=255.0))
     activations = context.forward_to_layer(images, "features")
     return replace(
@@ -232,13 +258,13 @@ def planted(dimensions: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, 
     """
     generator = np.random.default_rng(seed)
     grid = PLACES[dimensions]
-    n, place = 120, shells(grid)
+    n, place = 300, shells(grid)
     labels = generator.random((n, 3)) < 0.5
     masks = np.zeros((n, 3, *grid), bool)
     masks[:, 0], masks[:, 1] = place == 0, place == 2
     for tile in range(n):
-        corner = [int(generator.integers(0, side - 2)) for side in grid]
-        masks[(tile, 2, *(slice(c, c + 3) for c in corner))] = True
+        corner = [int(generator.integers(0, side - 3)) for side in grid]
+        masks[(tile, 2, *(slice(c, c + 4) for c in corner))] = True
     masks &= labels.reshape(n, 3, *(1,) * len(grid))
     activations = 0.02 * generator.random((n, 20, *grid)) + 0.0
     for f in range(3):
@@ -267,20 +293,17 @@ def store_of(path: Path, activations: np.ndarray) -> ActivationStore:
 @pytest.mark.parametrize("dimensions", [2, 3])
 @pytest.mark.parametrize("name", ["concept", "concept-plain"])
 def test_a_planted_concept_is_found(dimensions: int, name: str, tmp_path: Path) -> None:
-    """Profiles and directions of the first half, maps of the second."""
+    """Profiles and directions of the first 200 tiles, maps of the others."""
     activations, labels, masks = planted(dimensions)
     store = store_of(tmp_path / "s.wk", activations)
-    half = labels.astype(np.float64)
-    half[60:] = np.nan
-    profiles = concept_profiles(store, "conv", half, ["middle", "around", "anywhere"])
-    pooled, first = store.embeddings("conv"), labels[:60]
+    looked = labels.astype(np.float64)
+    looked[200:] = np.nan
+    profiles = concept_profiles(store, "conv", looked, ["middle", "around", "anywhere"])
+    pooled, first = store.embeddings("conv"), labels[:200]
     for f in range(3):
-        with_it, lacking = pooled[:60][first[:, f]], pooled[:60][~first[:, f]]
-        spread = pooled[:60].std(axis=0) ** 2 + 1e-3
-        direction = (with_it.mean(axis=0) - lacking.mean(axis=0)) / spread
-        origin = (with_it.mean(axis=0) + lacking.mean(axis=0)) / 2
-        target = profiles.target(f, direction=direction, origin=origin)
-        rows = 60 + np.flatnonzero(labels[60:, f])
+        direction = concept_direction(pooled[:200], first[:, f])
+        target = profiles.target(f, direction=direction)
+        rows = 200 + np.flatnonzero(labels[200:, f])
         maps = explain.compute(name, Batch.from_store(store, rows, layer="conv"), target)
         found = explain.localisation.localise(maps, masks[rows, f])
         # the lift gives channels that know no concept a say, which a small mark far out feels most:
@@ -351,6 +374,5 @@ def test_profiles_and_directions_of_another_layer_are_refused() -> None:
         explain.compute("concept", batch, target_of(np.ones((2, 4, 9))))
     with pytest.raises(ChannelMismatch, match="3 shells"):
         explain.compute("concept", batch, target_of(np.ones((2, 3, 6))))
-    for more in ({"direction": np.ones(9)}, {"direction": np.ones(6), "origin": np.ones(9)}):
-        with pytest.raises(ChannelMismatch, match="of 'c' has shape"):
-            explain.compute("concept-plain", batch, ConceptTarget(0, ("c",), **more))  # type: ignore[arg-type]
+    with pytest.raises(ChannelMismatch, match="of 'c' has shape"):
+        explain.compute("concept-plain", batch, ConceptTarget(0, ("c",), direction=np.ones(9)))

@@ -23,6 +23,7 @@ from widgetkit.explain.base import (
 )
 from widgetkit.explain.cluster_maps import ClusterMaps, cluster_maps
 from widgetkit.explain.compare import Agreement, agreement, pairwise
+from widgetkit.explain.concept_direction import concept_direction
 from widgetkit.explain.concept_profiles import ConceptProfiles, concept_profiles
 from widgetkit.explain.concept_target import ConceptTarget
 from widgetkit.explain.organ_box import align, organ_boxes
@@ -62,6 +63,7 @@ __all__ = [
     "cluster_maps",
     "coarse_of",
     "compute",
+    "concept_direction",
     "concept_profiles",
     "faithfulness",
     "for_target",

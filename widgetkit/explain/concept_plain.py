@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
 from widgetkit.explain.base import Batch, Float, Need, channel_vector, expect, weighted_sum
 from widgetkit.explain.concept_target import ConceptTarget
 from widgetkit.explain.registry import register
@@ -17,9 +15,13 @@ from widgetkit.explain.registry import register
 class ConceptPlain:
     """How far each position lies along the concept's direction among the layer's activations.
 
-    With the direction ``v`` and the activations ``o`` that say neither yes nor no, the map is
-    ``sum_c v_c (a_c - o_c)``. It is linear, so its mean over the grid is what the direction says of the
-    tile's mean activation: what makes a tile a case of the concept is shared out over the tile exactly.
+    With the direction ``v`` the map is ``sum_c v_c a_c``. It is linear, so its mean over the grid is the
+    place of the tile's mean activation along the direction: what makes a tile a case of the concept is
+    shared out over its positions exactly.
+
+    :func:`~widgetkit.explain.concept_direction` gives directions. Weights of a probe are directions, too;
+    they name tiles better and find places worse, since they also hold what cancels noise (Haufe et al.,
+    NeuroImage 87 (2014) 96-110).
     """
 
     name: ClassVar[str] = "concept-plain"
@@ -43,8 +45,4 @@ class ConceptPlain:
             f"The direction of {chosen.name!r}",
             layer,
         )
-        maps = weighted_sum(activations, direction)
-        if chosen.origin is None:
-            return maps
-        origin = channel_vector(chosen.origin, channels, f"The origin of {chosen.name!r}", layer)
-        return maps - np.float32(direction.astype(np.float64) @ origin)
+        return weighted_sum(activations, direction)

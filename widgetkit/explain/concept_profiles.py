@@ -99,7 +99,6 @@ class ConceptProfiles:
         concept: int | str,
         *,
         direction: npt.NDArray[Any] | None = None,
-        origin: npt.NDArray[Any] | None = None,
         towards: npt.NDArray[Any] | None = None,
         at: str = "",
         key: str = "",
@@ -110,7 +109,7 @@ class ConceptProfiles:
         ----------
         concept : int or str
             Its number or name.
-        direction, origin, towards, at, key
+        direction, towards, at, key
             As in :class:`ConceptTarget`.
 
         Raises
@@ -140,7 +139,6 @@ class ConceptProfiles:
             self.means[known],
             self.rest,
             direction,
-            origin,
             towards,
             at,
             key,

@@ -32,9 +32,8 @@ class ConceptTarget:
     rest : (S, C) float, optional
         The same of tiles that do not show the concept; what a single concept is compared with.
     direction : (C,) float, optional
-        Direction of the concept among the layer's activations, such as the weights of a probe.
-    origin : (C,) float, optional
-        Activations that say neither yes nor no along ``direction``. Default: zero.
+        Direction of the concept among the layer's activations, such as from the mean of all tiles to
+        that of the examples.
     towards : (d,) float, optional
         Direction of the concept at the layer ``at``.
     at : str
@@ -55,7 +54,6 @@ class ConceptTarget:
     profiles: npt.NDArray[Any] | None = None
     rest: npt.NDArray[Any] | None = None
     direction: npt.NDArray[Any] | None = None
-    origin: npt.NDArray[Any] | None = None
     towards: npt.NDArray[Any] | None = None
     at: str = ""
     key: str = ""
@@ -117,7 +115,7 @@ class ConceptTarget:
         return np.asarray(found)
 
 
-_DIMENSIONS = {"profiles": 3, "rest": 2, "direction": 1, "origin": 1, "towards": 1}
+_DIMENSIONS = {"profiles": 3, "rest": 2, "direction": 1, "towards": 1}
 _WORDS = {
     "profiles": "profiles of the examples",
     "direction": "direction at this layer",
