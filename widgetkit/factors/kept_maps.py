@@ -1,4 +1,4 @@
-"""Maps of a class, or of a cluster of latent vectors, that were computed once and are kept in the store.
+"""Maps of a class, a cluster of latent vectors or a concept that were computed once and are kept in the store.
 
 Grad-CAM, occlusion, relevance and CLAM maps run the network. Kept, they can be looked at, and
 compared with factors, where there is no network: in a class without torch, or a year later.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from widgetkit import explain
 from widgetkit.analysis._hooks import Cancel, Progress, checkpoint
 from widgetkit.errors import InvalidInput, StoreError, UnknownName
-from widgetkit.explain import ClassTarget, LatentTarget
+from widgetkit.explain import ClassTarget, ConceptTarget, LatentTarget
 
 if TYPE_CHECKING:
     from widgetkit.explain import Model
@@ -28,7 +28,9 @@ KIND = "maps"
 Rows = npt.NDArray[np.int64]
 Maps = npt.NDArray[np.float32]
 #: What kept maps are of. A class may be given by its number alone.
-Of: TypeAlias = ClassTarget | LatentTarget
+Of: TypeAlias = ClassTarget | LatentTarget | ConceptTarget
+#: Characters of a concept's digest that are part of the name of its maps.
+KEY = 16
 
 # Tiles run at once, and how often a stop is looked for.
 _BATCH = 8
@@ -36,13 +38,13 @@ _BATCH = 8
 
 @dataclass(frozen=True, eq=False)
 class KeptMaps:
-    """Maps of some tiles towards one class or cluster, on the layer's grid.
+    """Maps of some tiles towards one class, cluster or concept, on the layer's grid.
 
     Attributes
     ----------
     method : str
     target : int
-        The class, or the cluster.
+        The class or the cluster; of a concept its number among those that it was told apart from.
     layer : str
     rows : (m,) int64, ascending
     values : (m, *grid) float32
@@ -107,6 +109,16 @@ def kept_clusters(
     return tuple(sorted(listed, key=lambda pair: (pair[0], -1 if pair[1] is None else pair[1])))
 
 
+def kept_concepts(store: ActivationStore, method: str, *, layer: str) -> frozenset[str]:
+    """Starts, ``KEY`` long, of the digests of concepts that maps of a method are kept of.
+
+    From the names, so none is read. Concepts are known by what their direction was made of
+    (``ConceptTarget.digest``) and not by what they are called.
+    """
+    start = _name(store, method, ConceptTarget(0, ("",)), layer)[:-KEY]
+    return frozenset(_ends(store, start, rf"[0-9a-f]{{{KEY}}}"))
+
+
 def _ends(store: ActivationStore, start: str, pattern: str) -> list[str]:
     names = (name for name in store.derived.names(KIND) if name.startswith(start))
     return [name[len(start) :] for name in names if re.fullmatch(pattern, name[len(start) :])]
@@ -142,8 +154,8 @@ def maps_of(
     method : str
         A map method that takes the target, see ``widgetkit.explain``. Maps finer than the layer's
         grid (occlusion) are averaged to it.
-    target : int, ClassTarget or LatentTarget
-        The class, from 0; or a cluster of latent vectors.
+    target : int, ClassTarget, LatentTarget or ConceptTarget
+        The class, from 0; a cluster of latent vectors; or a concept.
     rows : (m,) int
     layer : str
     model : ModelContext, optional
@@ -206,13 +218,15 @@ def _joined(
 
 
 def _of(target: int | Of) -> Of:
-    return target if isinstance(target, ClassTarget | LatentTarget) else ClassTarget(int(target))
+    return target if isinstance(target, Of) else ClassTarget(int(target))
 
 
 def _name(store: ActivationStore, method: str, of: Of, layer: str) -> str:
     start = f"{store.layer(layer).slug}-{method}"
     if isinstance(of, ClassTarget):
         return f"{start}-class-{of.index}"
+    if isinstance(of, ConceptTarget):
+        return f"{start}-concept-{of.digest[:KEY]}"
     rather = "" if of.against is None else f"-against-{of.against}"
     return f"{start}-clusters-{_digest(of)[:16]}-{of.index}{rather}"
 
@@ -232,7 +246,8 @@ def _params(method: Any, of: Of, layer: str) -> dict[str, Any]:
         for key, value in sorted(vars(method).items())
         if isinstance(value, bool | int | float | str | None)
     }
-    what: dict[str, Any] = {"method": method.name, "target": int(of.index), "layer": layer}
+    what: dict[str, Any] = {"method": method.name, "layer": layer}
+    what |= {"concept": of.digest} if isinstance(of, ConceptTarget) else {"target": int(of.index)}
     if isinstance(of, LatentTarget):
         what |= {"against": of.against, "latent": of.latent, "clusters": _digest(of)}
     made: dict[str, Any] = json.loads(json.dumps({**what, "settings": settings}))

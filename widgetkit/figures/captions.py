@@ -75,7 +75,7 @@ def maps_sentence(session: Session) -> str:
     from widgetkit.session.mapspec import words_for
 
     spec = session.map_spec
-    of = words_for(spec, session.clustering, session.store)
+    of = words_for(spec, session.clustering, session.store, session.concepts)
     layer = session.map_layer()
     where = "" if layer == session.layer else f", on layer {layer}"
     return f"Maps: {explain.get(spec.method).title} of {of}{where}."

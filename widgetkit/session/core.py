@@ -13,6 +13,7 @@ import numpy.typing as npt
 from widgetkit.errors import InvalidInput, StoreError, UnknownLayer, near
 from widgetkit.session import grouping, maps, mapspec, projecting
 from widgetkit.session.clustering import Clustering
+from widgetkit.session.conceptmaps import ConceptsNow, ConceptTargets
 from widgetkit.session.events import Callback, ErrorReport, EventName, Events, Unsubscribe
 from widgetkit.session.history import History
 from widgetkit.session.jobs import Job, Jobs, on_worker_thread
@@ -67,6 +68,7 @@ class Core:
         self._focus: int | None = None
         self._revision = 0
         self.stats = StatsOfLayers(store)
+        self._concept_targets = ConceptTargets(store, self.stats)
         self.history: History[Undoable] = History()
         self.events = Events(swallow=lambda: self.jobs.background, keep=self._keep_error)
         self.jobs = Jobs(on_error=self._job_failed, on_change=self._job_changed)
@@ -240,7 +242,7 @@ class Core:
             if selection is not None:
                 self._revision += 1
                 changes["selection"] = replace(selection, revision=self._revision)
-            after = _consistent(replace(before, **changes))
+            after = _consistent(before, replace(before, **changes))
             if after != before:
                 self.history.record(title, code, before, after)
             self._take_over(before, after)
@@ -363,7 +365,13 @@ class Core:
             self.selection,
             self.stats,
             maps.check_rows(rows, len(self.store)),
+            self._concepts_now(),
         )
+
+    def _concepts_now(self) -> ConceptsNow | None:
+        """What maps of concepts are made of; None while there are no concepts."""
+        concepts = self._now.concepts
+        return None if concepts is None else ConceptsNow(concepts, None, self._concept_targets)
 
     def _keep(self, put: Callable[[], object]) -> None:
         """Put a result into the store; when that fails the session still has it."""
@@ -399,8 +407,11 @@ def check_layer(store: ActivationStore, name: str) -> str:
     return name
 
 
-def _consistent(after: Undoable) -> Undoable:
-    """Without a map of, or against, a cluster that no longer is there."""
+def _consistent(before: Undoable, after: Undoable) -> Undoable:
+    """Without a map of, or against, a cluster or concept that no longer is there."""
+    if after.map_spec == before.map_spec:
+        spec = mapspec.followed(after.map_spec, before.concepts, after.concepts)
+        after = after if spec == after.map_spec else replace(after, map_spec=spec)
     spec, clustering = after.map_spec, after.clustering
     if clustering is None or (spec.target is None and spec.against is None):
         return after

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from widgetkit.explain import MapMethod, Model
     from widgetkit.factors.kept_maps import Of
     from widgetkit.session.clustering import Clustering
+    from widgetkit.session.conceptmaps import ConceptsNow
     from widgetkit.store import ActivationStore
 
 Rows = npt.NDArray[np.int64]
@@ -31,14 +32,20 @@ def instead(
     method: MapMethod | type[MapMethod],
     layer: str,
     clustering: Clustering | None = None,
+    concepts_now: ConceptsNow | None = None,
 ) -> bool:
     """Whether kept maps stand in: the method runs a network, there is none, and some are kept.
 
-    Those of a method that takes clusters of latent vectors must be of ``clustering``.
+    Those of a method that takes clusters of latent vectors must be of ``clustering``, those of one that
+    takes concepts of the examples that ``concepts_now`` has.
     """
     if model is not None or explain.is_live(method):
         return False
-    return bool(classes(store, method, layer) or clusters(store, method, layer, clustering))
+    return bool(
+        classes(store, method, layer)
+        or clusters(store, method, layer, clustering)
+        or concepts(store, method, layer, concepts_now)
+    )
 
 
 def classes(
@@ -69,6 +76,19 @@ def clusters(
     )
 
 
+def concepts(
+    store: ActivationStore,
+    method: MapMethod | type[MapMethod],
+    layer: str,
+    now: ConceptsNow | None,
+) -> tuple[int, ...]:
+    """Concepts that maps are kept of, by the examples they have now; none for other methods."""
+    if explain.ConceptTarget not in method.targets or layer not in store.layers or now is None:
+        return ()
+    kept = kept_maps.kept_concepts(store, method.name, layer=layer)
+    return tuple(f for f, digest in now.digests(layer).items() if digest[: kept_maps.KEY] in kept)
+
+
 def all_classes(store: ActivationStore, layer: str) -> tuple[int, ...]:
     """Classes that maps of any method are kept of, ascending."""
     methods = explain.for_target(explain.ClassTarget)
@@ -82,16 +102,17 @@ def read(
     rows: Rows,
     parts: Sequence[tuple[Of, npt.NDArray[Any]]],
     clustering: Clustering | None = None,
+    concepts_now: ConceptsNow | None = None,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Maps (m, *grid) of ``rows`` and which of them are kept (m,); 0 where one is not.
 
     Parameters
     ----------
     parts : sequence of (target, (p,) positions in ``rows``)
-        Towards which class or cluster the map of each tile is. Tiles in none of them (of no
-        cluster) have an empty map, which nobody need keep.
-    clustering : Clustering, optional
-        Names the clusters.
+        Towards which class, cluster or concept the map of each tile is. Tiles in none of them (of no
+        cluster, with no concept) have an empty map, which nobody need keep.
+    clustering, concepts_now : optional
+        Name the clusters and the concepts.
 
     Raises
     ------
@@ -115,7 +136,7 @@ def read(
     if sum(len(part) for _, part in parts) and not found_any:
         raise NeedsModel(
             f"{method.title} runs the network, and this session has none. "
-            f"{_what_there_is(store, method, layer, clustering, tiles)} "
+            f"{_what_there_is(store, method, layer, clustering, concepts_now, tiles)} "
             "Pass the network: wk.explore(store, model=...)."
         )
     return values, ready
@@ -134,10 +155,15 @@ def _what_there_is(
     method: MapMethod,
     layer: str,
     clustering: Clustering | None,
+    concepts_now: ConceptsNow | None,
     tiles: int,
 ) -> str:
     if tiles:
         return f"The store keeps such maps of {tiles:,} other tiles."
+    if explain.ConceptTarget in method.targets and concepts_now is not None:
+        numbers = concepts(store, method, layer, concepts_now)
+        names = [concepts_now.concepts.names[f] for f in numbers]
+        return f"The store keeps such maps of other concepts only: {', '.join(names)}."
     pairs = clusters(store, method, layer, clustering)
     if pairs and clustering is not None:
         kept = ", ".join(
@@ -146,9 +172,9 @@ def _what_there_is(
             if max(i, j or 0) < clustering.k
         )
         return f"The store keeps such maps of other clusters only: {kept}."
-    names = store.class_names
+    known = store.class_names
     kept = ", ".join(
-        names[i] if names and i < len(names) else f"class {i}"
+        known[i] if known and i < len(known) else f"class {i}"
         for i in classes(store, method, layer)
     )
     return f"The store keeps such maps of other classes only: {kept}."

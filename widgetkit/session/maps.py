@@ -14,6 +14,7 @@ from widgetkit.errors import InvalidInput
 from widgetkit.factors import kept_maps
 from widgetkit.session import keptmaps
 from widgetkit.session.clustering import Clustering
+from widgetkit.session.conceptmaps import ConceptsNow
 from widgetkit.session.layerstats import StatsOfLayers
 from widgetkit.session.mapspec import MapSpec
 from widgetkit.session.maptargets import Groups, Part, groups_of
@@ -83,6 +84,7 @@ class Question:
     selection: Selection
     stats: StatsOfLayers
     rows: npt.NDArray[np.int64]
+    concepts: ConceptsNow | None = None
 
 
 def check_rows(rows: npt.ArrayLike, n: int) -> npt.NDArray[np.int64]:
@@ -205,10 +207,16 @@ def _kept(question: Question, method: MapMethod, groups: Groups, title: str) -> 
     """Maps that the store keeps; tiles without one are not ready."""
     parts: list[tuple[kept_maps.Of, npt.NDArray[np.int64]]] = []
     for (part,), at in groups:
-        assert isinstance(part.target, explain.ClassTarget | explain.LatentTarget)
+        assert isinstance(part.target, kept_maps.Of)
         parts.append((part.target, at))
     values, ready = keptmaps.read(
-        question.store, method, question.layer, question.rows, parts, question.clustering
+        question.store,
+        method,
+        question.layer,
+        question.rows,
+        parts,
+        question.clustering,
+        question.concepts,
     )
     return _result(question, method, values, ready, keptmaps.title(title, ready), "final")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -12,11 +12,12 @@ from widgetkit import explain
 from widgetkit.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from widgetkit.concepts import ConceptSet
     from widgetkit.explain import MapMethod
     from widgetkit.session.clustering import Clustering
     from widgetkit.store import ActivationStore
 
-Kind = Literal["cluster", "class", "selection", "channel"]
+Kind = Literal["cluster", "class", "selection", "channel", "concept"]
 
 #: What a session calls the targets of map methods, in the order in which a method's first is taken.
 KINDS: Mapping[type, Kind] = {
@@ -25,6 +26,7 @@ KINDS: Mapping[type, Kind] = {
     explain.LatentTarget: "cluster",
     explain.SelectionTarget: "selection",
     explain.ChannelTarget: "channel",
+    explain.ConceptTarget: "concept",
 }
 
 _OWN: Mapping[Kind, str] = {
@@ -32,6 +34,7 @@ _OWN: Mapping[Kind, str] = {
     "class": "each tile's predicted class",
     "channel": "the most active channel",
     "selection": "the selection against the rest",
+    "concept": "each tile's own concept",
 }
 
 
@@ -44,13 +47,13 @@ class MapSpec:
     method : str
         Name of a map method, see ``widgetkit.explain.methods()``.
     target : int or None
-        Cluster, class or channel, from 0. None means what suits each tile: its own cluster,
-        its predicted class; the most active channel.
+        Cluster, class, channel or concept, from 0. None means what suits each tile: its own cluster,
+        its predicted class, the strongest concept in it; the most active channel.
     layer : str or None
         None means what :func:`layer_of` says: as a rule the session's.
-    of : "cluster", "class", "selection", "channel" or None
+    of : "cluster", "class", "selection", "channel", "concept" or None
         What the target is, where the method takes several; None means its first in the
-        order class, cluster, selection, channel.
+        order class, cluster, selection, channel, concept.
     against : int or None
         Another cluster: what speaks for the target rather than for this one. Only for methods
         that take it (CLAM).
@@ -151,12 +154,34 @@ def layer_with_maps(store: ActivationStore, layer: str, *, before: str | None = 
     return (earlier or mapped or [layer])[-1]
 
 
-def words_for(spec: MapSpec, clustering: Clustering | None, store: ActivationStore) -> str:
+def followed(spec: MapSpec, before: ConceptSet | None, after: ConceptSet | None) -> MapSpec:
+    """``spec`` after concepts were changed: of the same concept, or, where it is gone, of none."""
+    if before is after or spec.target is None or before is None or kind_of(spec) != "concept":
+        return spec
+    names = () if after is None else after.names
+    if spec.target >= len(before.names):
+        return spec
+    name, now = before.names[spec.target], None
+    if name in names:
+        now = names.index(name)
+    elif len(names) == len(before.names):
+        now = spec.target  # it has another name
+    return replace(spec, target=now)
+
+
+def words_for(
+    spec: MapSpec,
+    clustering: Clustering | None,
+    store: ActivationStore,
+    concepts: ConceptSet | None = None,
+) -> str:
     """What maps of a spec are of: ``"cluster 'ink' against 'stroma'"``. Names are free text."""
     kind = kind_of(spec)
     names = clustering.names if kind == "cluster" and clustering is not None else ()
     if kind == "class":
         names = tuple(store.class_names or ())
+    if kind == "concept" and concepts is not None:
+        names = concepts.names
 
     def called(i: int) -> str:
         return repr(names[i]) if i < len(names) else str(i)

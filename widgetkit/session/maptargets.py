@@ -16,6 +16,7 @@ from widgetkit.session.mapspec import kind_of, takes_latents
 
 if TYPE_CHECKING:
     from widgetkit.explain import MapMethod, Target
+    from widgetkit.session.conceptmaps import ConceptsNow
     from widgetkit.session.maps import Question
 
 Positions = npt.NDArray[np.int64]
@@ -58,12 +59,16 @@ def groups_of(question: Question, method: MapMethod) -> tuple[Groups, str]:
         )
     every = np.arange(len(question.rows))
     latents = kind == "cluster" and takes_latents(method)
+    if kind == "concept":
+        need_concepts(question.concepts)  # the network does not mend that there are none
     if latents:
         centres_of(question.clustering, method.title)  # the reason that the network does not mend
     if (
         not explain.is_live(method)
         and question.model is None
-        and not keptmaps.instead(store, None, method, question.layer, question.clustering)
+        and not keptmaps.instead(
+            store, None, method, question.layer, question.clustering, question.concepts
+        )
     ):
         raise NeedsModel(
             f"{method.title} runs the network, and this session has none. "
@@ -75,6 +80,8 @@ def groups_of(question: Question, method: MapMethod) -> tuple[Groups, str]:
         return _cluster_groups(question, every, method)
     if kind == "class":
         return _class_groups(question, every, method)
+    if kind == "concept":
+        return _concept_groups(question, every, method)
     if kind == "selection":
         mean_in, mean_rest = question.stats[info.name].contrast(question.selection)
         target = explain.SelectionTarget(mean_in, mean_rest, question.stats[info.name].std)
@@ -187,6 +194,31 @@ def _way_out(question: Question, clustering: Clustering) -> str:
     names = [name for name, method in explain.methods().items() if takes_latents(method)]
     asked = " or ".join(f"session.set_map({name!r})" for name in names)
     return f" What drives the assignment to clusters of vectors is another map: {asked}."
+
+
+# -- concepts ----------------------------------------------------------------------------
+def need_concepts(concepts: ConceptsNow | None) -> ConceptsNow:
+    """The session's concepts, or the error that says how to have some."""
+    if concepts is None:
+        raise InvalidInput(
+            "There are no concepts to draw. Select tiles that show one and "
+            "session.save_as_concept(name), or session.set_concepts(...)."
+        )
+    return concepts
+
+
+def _concept_groups(question: Question, every: Positions, method: MapMethod) -> tuple[Groups, str]:
+    concepts, wanted = need_concepts(question.concepts), question.spec.target
+    if wanted is not None:
+        target = concepts.target(wanted, question.layer)
+        return [([Part(target)], every)], f"{method.title}: {target.name}"
+    own = concepts.own(question.rows)
+    groups: Groups = [
+        ([Part(concepts.target(int(f), question.layer))], np.flatnonzero(own == f))
+        for f in np.unique(own)
+        if f >= 0
+    ]
+    return groups, f"{method.title}: {concepts.own_words}"
 
 
 # -- classes and channels ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from widgetkit.session import concept_kept as kept
 from widgetkit.session import concept_learning as learning
 from widgetkit.session import query
 from widgetkit.session.concept_reading import ConceptReading
+from widgetkit.session.conceptmaps import ConceptsNow
 from widgetkit.session.conceptual import Conceptual, selected
 from widgetkit.session.core import Undoable, check_layer
 from widgetkit.session.jobs import Job
@@ -137,6 +139,10 @@ class ReadingConcepts(Conceptual):
         return self.jobs.submit("read concepts", work, done, title="Reading concepts")
 
     # -- inside --------------------------------------------------------------------------
+    def _concepts_now(self) -> ConceptsNow | None:
+        found = super()._concepts_now()
+        return None if found is None else replace(found, reading=self.concept_reading)
+
     def _vectors(self) -> str:
         """The layer that concepts are read from by default."""
         layers = self.store.layers

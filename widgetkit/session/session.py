@@ -16,7 +16,7 @@ from widgetkit.session.core import check_layer
 from widgetkit.session.jobs import Job
 from widgetkit.session.maps import MapResult
 from widgetkit.session.mapspec import Kind, MapSpec, kind_of, layer_of
-from widgetkit.session.maptargets import groups_of
+from widgetkit.session.maptargets import groups_of, need_concepts
 from widgetkit.session.reading_concepts import ReadingConcepts
 from widgetkit.session.summary import Summary, summarise
 
@@ -67,7 +67,7 @@ class Session(ReadingConcepts, Clusters):
         ----------
         method : str or MapSpec
         target : int, optional
-            Cluster, class or channel; None: what suits each tile.
+            Cluster, class, channel or concept; None: what suits each tile.
         against : int, optional
             Another cluster: what speaks for the target rather than for this one (CLAM).
         layer : str, optional
@@ -78,12 +78,14 @@ class Session(ReadingConcepts, Clusters):
         Raises
         ------
         UnknownName, UnknownLayer, InvalidInput
-            No such method, layer, target or cluster; or the method does not take it.
+            No such method, layer, target, cluster or concept; or the method does not take it.
         """
         spec = (
             method if isinstance(method, MapSpec) else MapSpec(method, target, layer, of, against)
         )
         kind = kind_of(spec)  # an unknown method, or a target it does not take
+        if kind == "concept" and spec.target is not None:
+            need_concepts(self._concepts_now()).check(spec.target)
         if spec.layer is not None:
             check_layer(self.store, spec.layer)
         if kind == "cluster":
@@ -126,7 +128,9 @@ class Session(ReadingConcepts, Clusters):
         clustering = self.clustering
         layer = layer_of(self.store, wanted, self.layer, clustering)
         method = explain.get(wanted.method)
-        return wanted.live or keptmaps.instead(self.store, self.model, method, layer, clustering)
+        return wanted.live or keptmaps.instead(
+            self.store, self.model, method, layer, clustering, self._concepts_now()
+        )
 
     def keep_maps(
         self,
@@ -148,7 +152,7 @@ class Session(ReadingConcepts, Clusters):
         method : str or MapSpec, optional
             Default: the session's map. Of the method's default settings.
         target : int, optional
-            None: for each tile that of its own cluster, or of its predicted class.
+            None: for each tile that of its own cluster, of its predicted class, or of its own concept.
         against, layer
             As in :meth:`set_map`.
         rows : (m,) int, optional
@@ -192,7 +196,7 @@ class Session(ReadingConcepts, Clusters):
         def work(job: Job) -> int:
             done = 0
             for (part,), at in groups:
-                assert isinstance(part.target, explain.ClassTarget | explain.LatentTarget)
+                assert isinstance(part.target, kept_maps.Of)
                 before = done
                 kept_maps.maps_of(
                     question.store,

@@ -387,6 +387,9 @@ class SlideMaps:
             of = (self._clusters_key(about), hash(labels), about.clustering.names)
         elif kind == "selection":
             of = about.selection.encode()
+        elif kind == "concept" and about.concepts is not None:
+            own = about.concepts.own(about.rows).tobytes() if spec.target is None else b""
+            of = (about.concepts.concepts.digest, hash(own))
         return ask.slide, spec, about.layer, of
 
     def _clusters_key(self, about: Question) -> str:

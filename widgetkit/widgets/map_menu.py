@@ -45,6 +45,11 @@ def why_not(session: Session, method: type[MapMethod]) -> str:
     info = session.store.layers[session.map_layer(spec)]
     if not info.has_maps:
         return "needs stored maps of activations"
+    if explain.ConceptTarget in method.targets:
+        if session.concepts is None:
+            return "needs concepts: save a selection as one"
+        if not session.concepts.counts[:, 0].any():
+            return "needs examples of a concept"
     if takes_latents(method):
         clustering = session.clustering
         if clustering is None:
@@ -179,7 +184,24 @@ def _channels(session: Session, spec: MapSpec) -> Entries:
     return entries
 
 
-_LISTS = {"cluster": _clusters, "class": _classes, "selection": _selection, "channel": _channels}
+def _concepts(session: Session, _spec: MapSpec) -> Entries:
+    concepts = session.concepts
+    if concepts is None:
+        return []
+    drawn = np.flatnonzero(concepts.counts[:, 0])  # without an example there is nothing to draw by
+    return [
+        ("", "each tile's own", "concept"),
+        *((str(f), concepts.names[f], "concept") for f in drawn),
+    ]
+
+
+_LISTS = {
+    "cluster": _clusters,
+    "class": _classes,
+    "selection": _selection,
+    "channel": _channels,
+    "concept": _concepts,
+}
 
 
 def channels(session: Session, spec: MapSpec) -> int:
@@ -191,4 +213,9 @@ def channels(session: Session, spec: MapSpec) -> int:
 
 def title_of(session: Session, spec: MapSpec) -> str:
     """``"cluster 'ink'"``: what the maps of a spec are of, for :meth:`MapViewer.describe`."""
-    return words_for(spec, session.clustering, session.store)
+    return words_for(spec, session.clustering, session.store, session.concepts)
+
+
+def of_concepts(session: Session) -> bool:
+    """Whether the session's map is of a concept, so that other examples make another map."""
+    return kind_of(session.map_spec) == "concept"

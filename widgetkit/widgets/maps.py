@@ -146,6 +146,8 @@ class MapViewer(View):
         for event in ("selection", "clustering", "layer"):
             self._on(event, lambda _event: self._refresh())
         self._on("map", lambda _event: self._map_changed())
+        self._on("concepts", lambda _event: self._concepts_changed())
+        self._on("concept reading", lambda _event: self._concepts_changed())
         self._on("focus", lambda _event: self._follow_focus())
         self.observe(lambda _change: self._guard(self._refresh), ["count", "rule", "seed"])
         self.observe(lambda _change: self._guard(self._show_slice), "slice")
@@ -245,7 +247,13 @@ class MapViewer(View):
         else:
             self._ask_maps()
 
-    def _ask_maps(self) -> None:
+    def _concepts_changed(self) -> None:
+        if map_menu.of_concepts(self.session):
+            self._ask_maps()
+        else:
+            self._show_menus()
+
+    def _show_menus(self) -> None:
         session, spec = self.session, self.session.map_spec
         with self.hold_sync():
             self._methods = map_menu.methods(session)
@@ -255,6 +263,11 @@ class MapViewer(View):
             self._againsts = map_menu.against(session, spec)
             self._against = "" if spec.against is None else str(spec.against)
             self._channels = map_menu.channels(session, spec)
+
+    def _ask_maps(self) -> None:
+        session, spec = self.session, self.session.map_spec
+        with self.hold_sync():
+            self._show_menus()
             if not len(self._shown):
                 self._no_maps("")
                 return

@@ -155,6 +155,8 @@ class SlideView(View):
         self._on("selection", self._selection_changed)
         for event in ("clustering", "layer", "map"):
             self._on(event, lambda _: self._map_changed())
+        self._on("concepts", lambda _: self._concepts_changed())
+        self._on("concept reading", lambda _: self._concepts_changed())
         self._on("pictures", lambda _: self._pictures_changed())
         self._on("job", self._job_ended)
         self._on("focus", self._focus_changed)
@@ -385,6 +387,12 @@ class SlideView(View):
                 self._cells = self._cells_of(self._at)
                 self._region = None
                 self._ask_map()
+
+    def _concepts_changed(self) -> None:
+        if map_menu.of_concepts(self.session):
+            self._map_changed()
+        else:
+            self._show_menus()
 
     def _show_menus(self) -> None:
         session, spec = self.session, self.session.map_spec

@@ -147,6 +147,8 @@ class VolumeView(View):
         self._on("selection", self._selection_changed)
         for event in ("clustering", "layer", "map"):
             self._on(event, lambda _: self._map_changed())
+        self._on("concepts", lambda _: self._concepts_changed())
+        self._on("concept reading", lambda _: self._concepts_changed())
         self._on("job", self._job_ended)
         if active := self.session.jobs.active:
             self._session_job(active[-1])  # the one that the first map needs began before
@@ -348,6 +350,12 @@ class VolumeView(View):
         with self.hold_sync():
             self._show_menus()
             self._ask_map()
+
+    def _concepts_changed(self) -> None:
+        if map_menu.of_concepts(self.session):
+            self._map_changed()
+        else:
+            self._show_menus()
 
     def _show_menus(self) -> None:
         session, spec = self.session, self.session.map_spec
