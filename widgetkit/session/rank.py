@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.session.clustering import Clustering
+from widgetkit.session.conceptmaps import ConceptsNow
 from widgetkit.session.layerstats import StatsOfLayers
 from widgetkit.session.mapspec import MapSpec, kind_of, layer_of
 from widgetkit.session.selection import Selection
@@ -35,6 +36,7 @@ def ranked(
     rule: str,
     count: int | None,
     seed: int,
+    concepts: ConceptsNow | None = None,
 ) -> tuple[Rows, str]:
     """Order the selected tiles (all when none is selected) by a rule.
 
@@ -77,7 +79,7 @@ def ranked(
     score, what = (
         (np.zeros(selection.n), "")
         if rule == "medoid"
-        else _score(store, clustering, spec, layer, stats)
+        else _score(store, clustering, spec, layer, stats, concepts)
     )
     if rule == "score":
         order = np.lexsort((rows, -score[rows]))
@@ -162,6 +164,7 @@ def _score(
     spec: MapSpec,
     layer: str,
     stats: StatsOfLayers,
+    concepts: ConceptsNow | None,
 ) -> tuple[npt.NDArray[np.float64], str]:
     """(n,) how much of the target of the map each tile holds, and what that is called."""
     kind = kind_of(spec)
@@ -179,24 +182,30 @@ def _score(
         if spec.target < means.shape[1]:
             channel = means[:, spec.target].astype(np.float64)
             return channel, f"mean activation of channel {spec.target}"
+    if kind == "concept" and spec.target is not None and concepts is not None:
+        on = layer_of(store, spec, layer, clustering)
+        target = concepts.target(spec.target, on)
+        if target.direction is not None:
+            along = stats[on].embeddings.astype(np.float64) @ target.direction
+            return along, f"place along the direction of {target.name}"
     if clustering is None:
         raise InvalidInput(
             "There is no clustering yet to score tiles by. Call session.wait() first."
         )
-    target = spec.target if kind == "cluster" else None
-    if target is not None:
-        clustering.check(target)
+    own = spec.target if kind == "cluster" else None
+    if own is not None:
+        clustering.check(own)
     if clustering.weights is not None:
         weights = clustering.weights.astype(np.float64)
-        if target is None:
+        if own is None:
             return weights.max(axis=1, initial=0.0), "weight in their own cluster"
-        return weights[:, target], f"weight in {clustering.names[target]}"
+        return weights[:, own], f"weight in {clustering.names[own]}"
     if clustering.prototypes is None:
         raise InvalidInput(
             f"The clustering {clustering.name!r} has neither weights nor prototypes to score tiles by. "
             "Use another rule."
         )
-    return _closeness(clustering, stats[clustering.layer].embeddings, target)
+    return _closeness(clustering, stats[clustering.layer].embeddings, own)
 
 
 def _closeness(

@@ -273,6 +273,7 @@ class Session(ReadingConcepts, Clusters):
             rule=rule,
             count=count,
             seed=self.seed if seed is None else seed,
+            concepts=self._concepts_now(),
         )
 
     def summary(self) -> Summary:

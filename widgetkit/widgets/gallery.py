@@ -99,12 +99,17 @@ class Gallery(View):
         self.seed = self.session.seed if seed is None else seed
         for event in ("selection", "clustering", "layer"):
             self._on(event, lambda _event: self._refresh())
-        self._on("map", lambda _event: self._refresh() if self.rule == "score" else None)
+        self._on("map", lambda _event: self._target_changed())
+        self._on("concepts", lambda _event: self._target_changed())
         self._on("focus", lambda _event: self._follow_focus())
         self.observe(lambda _change: self._guard(self._refresh), ["rule", "seed"])
         self._guard(self._refresh)
 
     # -- what is shown -----------------------------------------------------------------
+    def _target_changed(self) -> None:
+        if self.rule == "score":  # the target of the maps decides which tiles are first
+            self._refresh()
+
     def _refresh(self) -> None:
         session = self.session
         clustering = session.clustering

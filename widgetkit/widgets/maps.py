@@ -249,7 +249,7 @@ class MapViewer(View):
 
     def _concepts_changed(self) -> None:
         if map_menu.of_concepts(self.session):
-            self._ask_maps()
+            self._map_changed()
         else:
             self._show_menus()
 
