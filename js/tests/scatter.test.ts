@@ -167,11 +167,12 @@ test("keys mean what the help says, and leave the page its own", () => {
     actionOf({ key: name, ctrlKey: false, metaKey: false, shiftKey: false, altKey: false, ...held });
   assert.deepEqual(key("l"), { do: "tool", tool: "lasso" });
   assert.deepEqual(key("L", { shiftKey: true }), { do: "tool", tool: "lasso" });
+  assert.deepEqual(key("k"), { do: "command", name: "concept" });
   assert.deepEqual(key("Escape"), { do: "command", name: "clear" });
   assert.deepEqual(key("z", { ctrlKey: true }), { do: "command", name: "undo" });
   assert.deepEqual(key("Z", { ctrlKey: true, shiftKey: true }), { do: "command", name: "redo" });
   assert.deepEqual(key("z", { metaKey: true }), { do: "command", name: "undo" });
-  for (const left of ["s", "c", "a"]) assert.equal(key(left, { ctrlKey: true }), null);
+  for (const left of ["s", "c", "a", "k"]) assert.equal(key(left, { ctrlKey: true }), null);
   for (const left of ["x", "Enter", "Tab", "constructor"]) assert.equal(key(left), null);
 });
 

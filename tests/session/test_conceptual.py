@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -138,3 +139,44 @@ def test_a_store_without_patients(make: Make) -> None:
     session = wk.Session(make(20, labels=False))
     session.save_as_concept("rim", [0])
     assert session.concepts is not None and session.concepts.patients is None
+
+
+# -- states ------------------------------------------------------------------------------
+def test_a_state_carries_the_concepts(session: wk.Session) -> None:
+    session.save_as_concept("rim <b>", [1, 2])
+    session.mark_region("rim <b>", 2, (0, 0, 2, 2))
+    text = session.state()
+    fresh = wk.Session(session.store)
+    told: list[Any] = []
+    fresh.observe("concepts", told.append)
+    fresh.restore(text)
+    assert fresh.concepts == session.concepts and told == [session.concepts]
+    fresh.undo()
+    assert fresh.concepts is None
+    fresh.redo()
+    session.set_concepts(None)
+    fresh.restore(session.state())
+    assert fresh.concepts is None
+
+
+def test_states_of_before_are_read_and_damaged_ones_change_nothing(session: wk.Session) -> None:
+    session.save_as_concept("rim", [1, 2])
+    value = json.loads(session.state())
+    assert value["version"] == 3
+    old = {**{key: part for key, part in value.items() if key != "concepts"}, "version": 2}
+    fresh = wk.Session(session.store)
+    fresh.save_as_concept("scar", [3])
+    before = fresh.concepts
+    bad = [
+        {**value, "concepts": {}},
+        {**value, "concepts": "{}"},
+        {**value, "concepts": ConceptSet.from_examples(59, {"rim": [0]}).encode()},
+        {**value, "version": 2},
+        {**old, "version": 3},
+    ]
+    for one in bad:
+        with pytest.raises(InvalidInput):
+            fresh.restore(json.dumps(one))
+        assert fresh.concepts == before
+    fresh.restore(json.dumps(old))
+    assert fresh.concepts is None

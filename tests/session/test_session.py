@@ -210,7 +210,7 @@ def _do(session: Session, action: tuple[Any, ...]) -> None:
             session.cluster(arguments[0], 2, on="selection")
         return
     # no such cluster left, factors of a layer of vectors, and the like: changes nothing
-    with suppress(InvalidInput, TooFew, NeedsActivations):
+    with suppress(InvalidInput, TooFew, NeedsActivations, UnknownName):
         getattr(session, name)(*arguments)
 
 
@@ -233,6 +233,12 @@ steps = st.one_of(
     st.tuples(st.just("cluster_selection"), st.sampled_from(["kmeans", "nmf"])),
     st.tuples(st.just("set_map"), st.sampled_from(["cluster", "selection"]), st.none()),
     st.tuples(st.just("set_layer"), st.sampled_from(["features.4", "pooled"])),
+    st.tuples(st.just("save_as_concept")),
+    st.tuples(st.just("save_as_concept"), st.sampled_from(["rim", "a'\"\\b"]), rows),
+    st.tuples(st.just("rename_concept"), st.just("rim"), st.sampled_from(["scar", "<b>"])),
+    st.tuples(st.just("remove_concept"), st.sampled_from(["rim", "concept 1"])),
+    st.tuples(st.just("keep_apart"), st.just("rim"), st.just("concept 1"), st.booleans()),
+    st.tuples(st.just("mark_region"), st.just("rim"), st.integers(0, N - 1), st.just((0, 1, 2, 3))),
 )
 slow = settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
 
@@ -241,6 +247,7 @@ def _same(a: Session, b: Session) -> None:
     assert a.selection == b.selection
     assert a.layer == b.layer
     assert a.map_spec == b.map_spec
+    assert a.concepts == b.concepts
     assert a.clustering is not None
     assert a.clustering.same_as(b.clustering)
 
@@ -636,7 +643,17 @@ values = st.recursive(
 @slow
 @given(
     part=st.sampled_from(
-        ["format", "version", "layer", "selection", "named", "map", "focus", "clustering"]
+        [
+            "format",
+            "version",
+            "layer",
+            "selection",
+            "named",
+            "map",
+            "focus",
+            "clustering",
+            "concepts",
+        ]
     ),
     value=values,
     inside=st.booleans(),
@@ -649,10 +666,15 @@ def test_a_hostile_state_is_refused_or_harmless(
     session.cluster("nmf", 3)
     session.select([1, 2])
     session.save_selection("kept")
+    session.mark_region("rim", 3, (0, 0, 2, 2))
     before, named = session._now, session.named
     state = json.loads(session.state())
     target = state[part]
-    if inside and isinstance(target, dict) and target:
+    if part == "concepts" and inside:
+        target = json.loads(target)
+        target[data.draw(st.sampled_from(sorted(target)))] = value
+        state[part] = json.dumps(target)
+    elif inside and isinstance(target, dict) and target:
         target[data.draw(st.sampled_from(sorted(target)))] = value
     else:
         state[part] = value

@@ -144,6 +144,29 @@ def test_picked_tiles_become_the_selection(session: Session) -> None:
     assert set(gallery.rows) == {3, 7, 9}
 
 
+def test_picked_tiles_become_a_concept(session: Session) -> None:
+    gallery = Gallery(session)
+    comm = Wire(gallery)
+    say(gallery, {"kind": "concept"}, wire.encode_rows([7, 3, 9]))
+    session.select([11, 12])
+    say(gallery, {"kind": "concept"})
+    assert session.concepts is not None
+    assert session.concepts.examples("concept 1").tolist() == [3, 7, 9]
+    assert session.concepts.examples("concept 2").tolist() == [11, 12]
+    said = [content for content, _ in comm.custom()]
+    assert said == [
+        {"kind": "concept", "name": "concept 1", "tiles": 3},
+        {"kind": "concept", "name": "concept 2", "tiles": 2},
+    ]
+    session.undo()
+    assert session.concepts.names == ("concept 1",)
+    session.clear()
+    for buffers in ((), (wire.encode_rows([160]),), (wire.encode_rows([1]),) * 2):
+        with pytest.raises(InvalidInput):
+            say(gallery, {"kind": "concept"}, *buffers)
+    assert session.concepts.names == ("concept 1",)
+
+
 def test_picks_are_kept_as_sent(session: Session) -> None:
     gallery = Gallery(session)
     gallery.set_state({"_picked": memoryview(wire.encode_rows([4, 8]))})
@@ -188,4 +211,10 @@ def test_the_wire_is_as_the_front_end_reads_it(repo: Path) -> None:
     text = "".join(p.read_text() for p in (repo / "js/src/gallery").glob("*.ts"))
     asked = re.findall(r'model\.get\("(\w+)"\)', text) + re.findall(r'trait: "(\w+)"', text)
     assert asked and set(asked) <= set(Gallery.class_traits())
-    assert set(re.findall(r'kind: "(\w+)"', text)) <= {"thumbs", "select", "focus", "raw"}
+    assert set(re.findall(r'kind: "(\w+)"', text)) <= {
+        "thumbs",
+        "select",
+        "focus",
+        "raw",
+        "concept",
+    }

@@ -204,6 +204,20 @@ def test_commands_and_undo(session: Session) -> None:
         say(view, {"kind": "command", "name": "close"})
 
 
+def test_the_selection_becomes_a_concept(session: Session) -> None:
+    view = Scatter(session)
+    with pytest.raises(InvalidInput, match="No tile is selected"):
+        say(view, {"kind": "command", "name": "concept"})
+    say(view, {"kind": "pick", "index": 1})
+    say(view, {"kind": "command", "name": "concept"})
+    assert session.concepts is not None and session.concepts.names == ("concept 1",)
+    np.testing.assert_array_equal(session.concepts.examples("concept 1"), session.selection.rows)
+    say(view, {"kind": "command", "name": "undo"})
+    assert session.concepts is None and session.selection.count == 1
+    say(view, {"kind": "command", "name": "redo"})
+    assert session.concepts is not None
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -247,6 +247,10 @@ def test_commands_are_the_sessions(session: Session) -> None:
     assert session.selection.count == 160 and view._history == [True, False]
     say(view, {"kind": "command", "name": "undo"})
     assert session.selection.count == 0 and view._history == [False, True]
+    session.select([5, 6])
+    say(view, {"kind": "command", "name": "concept"})
+    assert session.concepts is not None
+    assert session.concepts.examples("concept 1").tolist() == [5, 6]
     with pytest.raises(InvalidInput, match="Unknown command"):
         say(view, {"kind": "command", "name": "format"})
 

@@ -284,11 +284,17 @@ class Session(ReadingConcepts, Clusters):
         )
 
     def state(self) -> str:
-        """Selection, kept selections, clustering, layer, map and focus as JSON."""
+        """Selection, kept selections, clustering, layer, map, focus and concepts as JSON."""
         now = self._now
         return state.dumps(
             state.State(
-                now.layer, now.selection, now.map_spec, self._named, self._focus, now.clustering
+                now.layer,
+                now.selection,
+                now.map_spec,
+                self._named,
+                self._focus,
+                now.clustering,
+                now.concepts,
             ),
             self.store.id,
         )
@@ -315,6 +321,7 @@ class Session(ReadingConcepts, Clusters):
             clustering=found.clustering,
             layer=found.layer,
             map_spec=found.map_spec,
+            concepts=found.concepts,
         )
         self.events.emit("named", self.named)
         self.events.emit("focus", self._focus)

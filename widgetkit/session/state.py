@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit import explain
+from widgetkit.concepts import ConceptSet
 from widgetkit.errors import InvalidInput, StoreMismatch, WidgetkitError
 from widgetkit.session.clustering import MAX_CLUSTERS, Clustering
 from widgetkit.session.mapspec import MapSpec, kind_of
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from widgetkit.store import ActivationStore
 
 FORMAT = "widgetkit-session"
-#: 1 had no "against" in its map.
-VERSION = 2
+#: 1 had no "against" in its map, 2 no "concepts".
+VERSION = 3
 MAX_LENGTH = 64 * 2**20
 MAX_NAMED = 1000
 MAX_NAME = 200
@@ -52,6 +53,7 @@ class State:
     named: Mapping[str, Selection] = field(default_factory=dict)
     focus: int | None = None
     clustering: Clustering | None = None
+    concepts: ConceptSet | None = None
 
 
 def dumps(state: State, store_id: str) -> str:
@@ -73,6 +75,7 @@ def dumps(state: State, store_id: str) -> str:
         },
         "focus": state.focus,
         "clustering": None if state.clustering is None else _clustering_out(state.clustering),
+        "concepts": None if state.concepts is None else state.concepts.encode(),
     }
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -91,9 +94,9 @@ def loads(text: str, store: ActivationStore) -> State:
     if value.get("format") != FORMAT:
         _bad("it is not the state of a session")
     version = value.get("version")
-    if isinstance(version, bool) or version not in range(1, VERSION + 1):
+    if type(version) is not int or version not in range(1, VERSION + 1):
         _bad(f"it is of version {version!r:.20}; this widgetkit reads 1 to {VERSION}")
-    if set(value) != _KEYS:
+    if set(value) != (_KEYS | {"concepts"} if version > 2 else _KEYS):
         _bad("parts are missing or unknown")
     if value["store"] != store.id:
         raise StoreMismatch(
@@ -115,6 +118,7 @@ def loads(text: str, store: ActivationStore) -> State:
             {check_name(name): _selection_in(part, n) for name, part in named.items()},
             _focus_in(value["focus"], n),
             None if value["clustering"] is None else _clustering_in(value["clustering"], store),
+            _concepts_in(value.get("concepts"), n),
         )
     except WidgetkitError:
         raise
@@ -207,6 +211,14 @@ def _focus_in(value: Any, n: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < n:
         _bad("the focused tile is not in the store")
     return value
+
+
+def _concepts_in(value: Any, n: int) -> ConceptSet | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        _bad("its concepts are not text")
+    return ConceptSet.decode(value, n)
 
 
 def _clustering_out(clustering: Clustering) -> dict[str, Any]:

@@ -153,6 +153,7 @@ class Gallery(View):
         return super()._handlers() | {
             "thumbs": self._send_thumbs,
             "select": self._select,
+            "concept": self._save_as_concept,
             "focus": self._set_focus,
             "raw": self._send_raw,
         }
@@ -182,6 +183,15 @@ class Gallery(View):
         rows = np.unique(wire.decode_rows(buffers[0], len(self.session.store)))
         how = {"kind": "gallery", "tiles": len(rows)}
         self.session.select(rows, mode=mode_of(content), how=how)
+
+    def _save_as_concept(self, _content: Mapping[str, Any], buffers: list[bytes]) -> None:
+        """The picked tiles as a concept, or the selection while none is picked."""
+        if len(buffers) > 1:
+            raise InvalidInput("A concept from the gallery brings its rows as one buffer.")
+        rows = np.unique(wire.decode_rows(buffers[0], len(self.session.store))) if buffers else None
+        tiles = self.session.selection.count if rows is None else len(rows)
+        name = self.session.save_as_concept(rows=rows)
+        self.send({"kind": "concept", "name": name, "tiles": tiles})
 
     def _set_focus(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
         self.session.set_focus(wire.decode_row(content.get("row"), len(self.session.store)))

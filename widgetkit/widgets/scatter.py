@@ -229,11 +229,15 @@ class Scatter(View):
             "invert": self.session.invert,
             "undo": self.session.undo,
             "redo": self.session.redo,
+            "concept": self._save_as_concept,
         }
         name = str(content.get("name"))
         if name not in commands:
             raise InvalidInput(f"Unknown command {name!r:.40}. {near(name, commands)}")
         commands[name]()
+
+    def _save_as_concept(self) -> None:
+        self.send({"kind": "concept", "name": self.session.save_as_concept()})
 
     def _hover(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
         row = self._row(content.get("index"))

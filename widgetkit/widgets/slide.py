@@ -651,11 +651,12 @@ class SlideView(View):
             "invert": session.invert,
             "undo": session.undo,
             "redo": session.redo,
+            "concept": session.save_as_concept,
         }
         name = str(content.get("name"))
         if name not in commands:
             raise InvalidInput(f"Unknown command {name!r:.40}. {near(name, commands)}")
-        if name in ("undo", "redo"):
+        if name in ("undo", "redo", "concept"):
             commands[name]()
         else:
             self._select_here(commands[name])

@@ -90,11 +90,11 @@ function render(props: RenderProps): () => void {
     role: "listbox",
     tabindex: 0,
     "aria-multiselectable": "true",
-    "aria-keyshortcuts": "Space Enter Control+A Escape",
+    "aria-keyshortcuts": "Space Enter K Control+A Escape",
   }, content);
   const empty = node("div", { class: "wk-gallery-empty", hidden: true });
   const caption = node("span");
-  const status = node("div", { class: "wk-status" }, caption);
+  const status = node("div", { class: "wk-status", role: "status", title: "k saves the picked tiles, or the selection, as a concept" }, caption);
   root.append(tools, rule, empty, scroll, status);
 
   // -- picks -------------------------------------------------------------------------------
@@ -111,6 +111,9 @@ function render(props: RenderProps): () => void {
   const pushPicks = (mode: Join): void => {
     if (picks.rows.size) send(model, { kind: "select", mode }, [encodeRows([...picks.rows])]);
   };
+  /** What is picked becomes a concept, or the selection while nothing is. */
+  const saveAsConcept = (): void =>
+    send(model, { kind: "concept" }, picks.rows.size ? [encodeRows([...picks.rows])] : []);
   const goTo = (index: number, tell = true): void => {
     at = Math.min(Math.max(index, 0), Math.max(order.length - 1, 0));
     scroll.scrollTop = reveal(l, at, scroll.scrollTop, scroll.clientHeight - 6);
@@ -288,6 +291,8 @@ function render(props: RenderProps): () => void {
     else if (event.key === "Enter") {
       if (picks.rows.size === 0 && order.length) setPicks({ rows: new Set([order[at]]), anchor: at });
       pushPicks(joinOf(event));
+    } else if (event.key.toLowerCase() === "k" && !ctrl && !event.altKey) {
+      if (!event.repeat) saveAsConcept();
     } else if (/^(Arrow|Home$|End$|Page)/.test(event.key)) {
       const pageRows = Math.max(1, Math.floor(scroll.clientHeight / l.pitch));
       const next = step(l, order.length, at, event.key, pageRows);
@@ -303,6 +308,10 @@ function render(props: RenderProps): () => void {
     }
   }, { signal });
 
+  onMessage<{ kind: string; name: string; tiles: number }>(model, (message) => {
+    if (message.kind !== "concept") return;
+    caption.textContent = `${grouped(message.tiles)} tiles saved as ${message.name}`;
+  }, signal);
   onMessage<ThumbReply>(model, (message, buffers) => {
     if (message.kind !== "thumbs") return;
     message.rows.forEach((row, i) => captions.set(row, message.captions[i] ?? ""));

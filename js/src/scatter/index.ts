@@ -14,7 +14,7 @@ import type { Rgb } from "../shared/colormaps.ts";
 import { grouped, node, debounce, ownKeys, perFrame } from "../shared/dom.ts";
 import { simplify, sweep } from "../shared/geometry.ts";
 import { surface } from "../shared/gl.ts";
-import { onChange, save, send, type Mode, type RenderProps } from "../shared/model.ts";
+import { onChange, onMessage, save, send, type Mode, type RenderProps } from "../shared/model.ts";
 import { prefersReducedMotion } from "../shared/theme.ts";
 import { drawn, frame } from "../shared/view.ts";
 import { fit, pan, toData, toPixel, zoom, type Camera, type Size } from "./camera.ts";
@@ -81,7 +81,13 @@ function render(props: RenderProps): () => void {
   const card = new HoverCard(model, signal);
   const stage = node(
     "div",
-    { class: "wk-stage", tabindex: 0, role: "application", "aria-label": "Map of tiles" },
+    {
+      class: "wk-stage",
+      tabindex: 0,
+      role: "application",
+      "aria-label": "Map of tiles; k saves the selection as a concept",
+      "aria-keyshortcuts": "L R P A I K Escape Control+Z Control+Shift+Z",
+    },
     points,
     overlay,
     empty,
@@ -182,6 +188,15 @@ function render(props: RenderProps): () => void {
   on(["_codes", "_colouring"], readColours);
   on(["_mask", "_revision"], readSelection);
   on(["_counts", "_title", "_positions", "tool", "height"], readWords);
+  onMessage<{ kind: string; name: string }>(
+    model,
+    (message) => {
+      if (message.kind !== "concept") return;
+      readWords(); // until something else is selected
+      count.textContent = `${count.textContent}, saved as ${message.name}`;
+    },
+    signal,
+  );
   on(["_focus", "density", "point_size"], () => undefined);
   on(["_camera"], readCamera);
 

@@ -9,7 +9,7 @@ export type Action =
   | { do: "zoom"; factor: number }
   | { do: "pan"; dx: number; dy: number }
   | { do: "fit" | "space" }
-  | { do: "command"; name: "clear" | "all" | "invert" | "undo" | "redo" };
+  | { do: "command"; name: "clear" | "all" | "invert" | "undo" | "redo" | "concept" };
 
 /** Pixels that an arrow key moves the map. */
 const STEP_PX = 40;
@@ -34,6 +34,7 @@ const PLAIN: Record<string, Action> = {
   "0": { do: "fit" },
   a: { do: "command", name: "all" },
   i: { do: "command", name: "invert" },
+  k: { do: "command", name: "concept" },
   escape: { do: "command", name: "clear" },
   arrowleft: { do: "pan", dx: STEP_PX, dy: 0 },
   arrowright: { do: "pan", dx: -STEP_PX, dy: 0 },
