@@ -144,22 +144,13 @@ def shortcut(found: dict[str, Any]) -> list[str]:
             row(one["source"], one["directions"], one["test"], one["lesions"], one["n"], percent(one["AUC of the line"]), percent(one["line identified"]), percent(one["line first"]), f"{one['relevance of the line']:.2f}", f"{one['relevance of the others']:.2f}", percent(one["share of the line"]))
         )  # fmt: skip
     lines += ["", "### TCAV of the class metastasis", ""]
-    lines += head(
-        "layer",
-        "covariance",
-        "line learned from",
-        "concept",
-        "score",
-        "random: 95 %",
-        "p",
-        "p corrected",
-    )
-    first = found["tcav"][0]["source"]
-    for one in found["tcav"]:
-        if one["source"] != first and one["concept"] != "scanner line":
-            continue  # the same as for the first
+    tcav = pd.DataFrame(found["tcav"])
+    line = tcav["concept"] == "scanner line"
+    shown = _of(tcav[~line], source=tcav["source"].iloc[0], layer="dense", units="those that vary", covariance="variances alone")  # fmt: skip
+    lines += head("concept", "learned from", "layer", "units", "covariance", "score", "random: 95 %", "p", "p corrected")  # fmt: skip
+    for _, one in pd.concat([tcav[line], shown]).iterrows():
         lines.append(
-            row(one["layer"], one["covariance"], one["source"], one["concept"], f"{one['score']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}", f"{one['p']:.4f}", f"{one['p_corrected']:.4f}")
+            row(one["concept"], one["source"], one["layer"], f"{one['units']} ({one['kept']})", one["covariance"], f"{one['score']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}", f"{one['p']:.4f}", f"{one['p_corrected']:.4f}")
         )  # fmt: skip
     lines += ["", "### Do concepts of what is called metastasis contradict", ""]
     lines += head("test set", "lesions", "called metastasis", "concepts that contradict, %", "lesions with one, %", "the strongest contradicts, %")  # fmt: skip
@@ -171,6 +162,12 @@ def shortcut(found: dict[str, Any]) -> list[str]:
     lines += [row("", ""), row("--", "--")]
     for name, value in found["effect"].items():
         lines.append(row(name, value if name == "n" else f"{value:.3f}"))
+    lines += ["", f"### Directions of the line beside what it does to the units (a vector of length {found['length']:.2f})", ""]  # fmt: skip
+    lines += head("line learned from", "directions", "cosine", "logit of metastasis by 1 along it")
+    for one in found["directions"]:
+        lines.append(
+            row(one["source"], one["directions"], f"{one['cosine']:.2f}", f"{one['logit a unit']:.2f}")
+        )  # fmt: skip
     return lines
 
 
