@@ -292,5 +292,24 @@ def test_without_columns_of_ones_own_there_is_no_such_fold(
     features_store: ActivationStore,
 ) -> None:
     explorer = Explorer(features_store)
-    assert len(explorer._folds.titles) == 2
+    assert "Columns beside the clusters" not in explorer._folds.titles
+    explorer.close()
+
+
+def test_the_concept_panel_is_made_when_its_fold_is_opened(
+    explorer: Explorer, session: Session
+) -> None:
+    assert explorer.concepts is None
+    place = explorer._folds.titles.index("Concepts the network sees")
+    explorer._folds.selected_index = place
+    panel = explorer.concepts
+    assert panel is not None and panel.session is session and panel.live
+    assert panel.describe() in explorer.describe() and "concepts" in explorer._kind.options
+    explorer._folds.selected_index = 0
+    assert not panel.live and panel.describe() not in explorer.describe()
+    session.select_cluster(0)
+    session.save_as_concept("ink")
+    assert panel.bar.names == []  # nobody looks
+    explorer._folds.selected_index = place
+    assert explorer.concepts is panel and panel.bar.names == ["ink"]
     explorer.close()

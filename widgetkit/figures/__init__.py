@@ -21,6 +21,8 @@ from widgetkit.figures.cluster_maps import (
     clustermaps,
 )
 from widgetkit.figures.compose import clusters, explorer, gallery, maps, scatter, summary
+from widgetkit.figures.concept_card import concept_card
+from widgetkit.figures.concepts import concept_sentences, concept_trust, concepts
 from widgetkit.figures.output import save
 from widgetkit.figures.reading import reading
 from widgetkit.figures.slide import slide, slide_sentence
@@ -42,6 +44,10 @@ __all__ = [
     "cluster_maps_methods",
     "clustermaps",
     "clusters",
+    "concept_card",
+    "concept_sentences",
+    "concept_trust",
+    "concepts",
     "explorer",
     "gallery",
     "maps",

@@ -24,6 +24,9 @@ Kind = Literal[
     "volume",
     "clustermaps",
     "association",
+    "concepts",
+    "concept_card",
+    "concept_trust",
 ]
 
 
@@ -108,13 +111,20 @@ def caption(
         "clustermaps": "Mean, variance and members of the maps of each cluster.",
         "association": "a, Strength of the association of each variable with the clusters or the selection; "
         "b, one of them in each.",
+        "concepts": "a, Mean relevance of each concept for the predicted class and b, share of tiles in which it is seen, "
+        "in the selection and the rest; c, activations of the units that tell a concept best.",
+        "concept_card": "One case: its phases, class probabilities, relevance of the concepts seen in it, a map of each and "
+        "a saliency map beside them, each on its own scale.",
+        "concept_trust": "a, Risk by coverage of scores that may find wrong predictions, with the area under each curve; "
+        "b, quality of the explanations of correct and of misclassified tiles; c, how well each concept is read, "
+        "those not read better than chance or a control first.",
         "slide": "A slide with the outline of the selection, and the map of its tiles over it in grey.",
         "volume": "Three planes through a volume, at one scale, with its map over them.",
     }[kind]
     sentences = [opening]
     if kind in ("scatter", "explorer"):
         sentences.append(projection_sentence(session))
-    if kind not in ("gallery", "summary"):
+    if kind not in ("gallery", "summary", "concepts", "concept_card", "concept_trust"):
         sentences.append(clustering_sentence(session))
     mapped = kind in ("maps", "explorer", "slide", "volume", "clustermaps")
     if mapped and session.store.layers[session.map_layer()].has_maps:

@@ -225,6 +225,27 @@ def overlay(
 
     Of a volume, the slice of the picture that lies at the middle of the map's middle slice.
     """
+    if image is None:
+        if values.ndim == 3:
+            values = values[len(values) // 2]
+        shape = tuple(8 * s for s in (values.shape if values.ndim > 1 else (1, *values.shape)))
+    else:
+        show_tile(axes, image, grey=True)
+        shape = flat(image).shape[:2]
+    rgba = tint(values, shape, norm, signed=signed, opacity=opacity)
+    if image is None:
+        rgba[..., 3] = 1.0
+    axes.imshow(rgba, interpolation="antialiased")
+    frame(axes)
+
+
+def tint(
+    values: np.ndarray, shape: tuple[int, ...], norm: Normalize, *, signed: bool, opacity: float
+) -> np.ndarray:
+    """Colours of a map, ``(H, W, 4)`` from 0 to 1, to lie over a picture of that shape.
+
+    Opacity grows with the value; of a volume the middle slice is taken.
+    """
     import matplotlib as mpl
 
     from widgetkit.explain import upsample
@@ -233,15 +254,9 @@ def overlay(
         values = values[len(values) // 2]
     if values.ndim == 1:  # a sequence is one line of cells
         values = values[None]
-    if image is None:
-        shape = tuple(8 * s for s in values.shape)
-    else:
-        show_tile(axes, image, grey=True)
-        shape = flat(image).shape[:2]
     fine = upsample(values[None].astype(np.float32), shape)[0]
     unit = np.asarray(norm(fine), dtype=float)
     rgba: Any = mpl.colormaps[SIGNED if signed else UNSIGNED](unit)
     strength = np.abs(2 * unit - 1) if signed else unit
-    rgba[..., 3] = 1.0 if image is None else opacity * np.sqrt(strength)
-    axes.imshow(rgba, interpolation="antialiased")
-    frame(axes)
+    rgba[..., 3] = opacity * np.sqrt(strength)
+    return np.asarray(rgba, dtype=float)

@@ -10,6 +10,7 @@ _PUBLIC = {
     "AssociationPanel": "widgetkit.widgets.association",
     "ClusterChoiceView": "widgetkit.widgets.cluster_choice",
     "ClusterPanel": "widgetkit.widgets.clusters",
+    "ConceptPanel": "widgetkit.widgets.concepts",
     "Explorer": "widgetkit.widgets.explorer",
     "FactorPanel": "widgetkit.widgets.factors",
     "Gallery": "widgetkit.widgets.gallery",
@@ -28,6 +29,7 @@ __all__ = [
     "AssociationPanel",
     "ClusterChoiceView",
     "ClusterPanel",
+    "ConceptPanel",
     "Explorer",
     "FactorPanel",
     "Gallery",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from widgetkit.widgets.association import AssociationPanel
     from widgetkit.widgets.cluster_choice import ClusterChoiceView
     from widgetkit.widgets.clusters import ClusterPanel
+    from widgetkit.widgets.concepts import ConceptPanel
     from widgetkit.widgets.explorer import Explorer, explore
     from widgetkit.widgets.factors import FactorPanel
     from widgetkit.widgets.gallery import Gallery

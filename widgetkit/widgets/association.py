@@ -14,7 +14,7 @@ from widgetkit.errors import InvalidInput
 from widgetkit.session.joined import KEYS
 from widgetkit.widgets import association_charts as drawn
 from widgetkit.widgets import charts
-from widgetkit.widgets.controls import alert_style, button, choice, escape
+from widgetkit.widgets.controls import button, choice, escape, notices
 from widgetkit.widgets.factor_tables import Cells, html
 from widgetkit.widgets.panel import Panel, close_whole
 
@@ -229,7 +229,7 @@ class AssociationPanel(Panel):
             self._variable.value = before if before in ranked else ranked[0]
         finally:
             self._quiet = False
-        self._said.value = _words(found)
+        self._said.value = notices(found.warnings, found.sentences)
         self._table.value = html(tests_table(found))
         self._redraw()
 
@@ -371,14 +371,3 @@ def _row_line(row: Mapping[Any, Any]) -> str:
         f"q {drawn.probability(row['q'])}, {drawn.effect(row)}"
     )
     return f"{said}. {row['note']}".rstrip()
-
-
-def _words(found: Association) -> str:
-    """Warnings as notices and sentences as lines, escaped."""
-    notices = "".join(
-        f'<div role="alert" class="wk-warning wk-yellow" style="{alert_style("yellow")};'
-        f'font-weight:600;margin-bottom:2px">Note: {escape(text)}</div>'
-        for text in found.warnings
-    )
-    said = "".join(f"<div>{escape(text)}</div>" for text in found.sentences)
-    return f'<div style="line-height:1.5;white-space:normal">{notices}{said}</div>'

@@ -5,6 +5,9 @@ button uploads the data (switched off); the page reads its configuration once, w
 is set after construction may come too late (ours is in its first message); int64 arrays and 2-D arrays
 cross as JSON (32-bit only); and it keeps only the state it was constructed with when a page is reloaded
 (:func:`settle` renews it).
+
+A fifth is left to the views: a chart that was taken off the page and put back no longer follows, for the
+listeners of its old place fail and keep the new ones from being called. Make such a chart anew.
 """
 
 from __future__ import annotations

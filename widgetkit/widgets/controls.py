@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -122,6 +122,17 @@ def alert_style(severity: str) -> str:
     return (
         f"border-left:4px solid {edge};background:rgba({wash},0.14);padding:2px 8px;line-height:1.4"
     )
+
+
+def notices(warnings: Iterable[str], sentences: Iterable[str] = ()) -> str:
+    """Warnings as notices and sentences as lines, as HTML; everything is escaped."""
+    strips = "".join(
+        f'<div role="alert" class="wk-warning wk-yellow" style="{alert_style("yellow")};'
+        f'font-weight:600;margin-bottom:2px">Note: {escape(text)}</div>'
+        for text in warnings
+    )
+    said = "".join(f"<div>{escape(text)}</div>" for text in sentences)
+    return f'<div style="line-height:1.5;white-space:normal">{strips}{said}</div>'
 
 
 def guarded(

@@ -23,6 +23,9 @@ FigureKind = Literal[
     "reading",
     "association",
     "volume",
+    "concepts",
+    "concept_card",
+    "concept_trust",
 ]
 
 

@@ -10,6 +10,7 @@ import traitlets
 from widgetkit.errors import InvalidInput
 from widgetkit.widgets.association import AssociationPanel
 from widgetkit.widgets.clusters import ClusterPanel
+from widgetkit.widgets.concepts import ConceptPanel
 from widgetkit.widgets.controls import button, choice, escape
 from widgetkit.widgets.gallery import Gallery
 from widgetkit.widgets.maps import MapViewer
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 FORMATS = ("pdf", "svg", "png")
 NONE_SAVED = "saved selections"
+#: Titles of the folds that hold a panel.
+COLUMNS, CONCEPTS = "Columns beside the clusters", "Concepts the network sees"
 #: A state that is longer (many thousand tiles with factors) is nothing for a text field.
 STATE_MOST = 2_000_000
 
@@ -46,8 +49,10 @@ class Explorer(Panel):
     ----------
     session, scatter, maps, gallery, clusters, summary
         The parts; each works alone as well.
+    concepts : ConceptPanel or None
+        Made when its fold below the views is first opened.
     association : AssociationPanel or None
-        Made when its fold below the views is first opened; there where tiles have columns of the user's.
+        The same; there where tiles have columns of the user's.
     """
 
     figure_kind = "explorer"
@@ -88,10 +93,12 @@ class Explorer(Panel):
         self._message = widgets.HTML()
         self._history = widgets.HTML()
         self.association: AssociationPanel | None = None
-        self._beside = widgets.VBox()
+        self.concepts: ConceptPanel | None = None
+        self._beside, self._seen = widgets.VBox(), widgets.VBox()
         folds = [("History, as Python", self._history), ("State, to take along", self._state_box())]
         if session.variables():
-            folds.append(("Columns beside the clusters", self._beside))
+            folds.append((COLUMNS, self._beside))
+        folds.append((CONCEPTS, self._seen))
         self._folds = widgets.Accordion(
             [fold for _, fold in folds],
             titles=tuple(title for title, _ in folds),
@@ -201,16 +208,25 @@ class Explorer(Panel):
 
     def _folded(self) -> None:
         self._write_history()
-        opened = self._folds.selected_index == 2
-        if opened and self.association is None:
-            # not before: it would ask at every selection, and nobody would see it
+        index = self._folds.selected_index
+        opened = "" if index is None else self._folds.titles[index]
+        # not before: they would ask at every selection, and nobody would see it
+        if opened == COLUMNS and self.association is None:
             self.association = AssociationPanel(self.session)
-            self.association.leave_strips()
-            self._beside.children = (self.association,)
-            self.parts["association"] = self.association
-            self._kind.options = list(self.parts)
+            self._add("association", self.association, self._beside)
+        if opened == CONCEPTS and self.concepts is None:
+            self.concepts = ConceptPanel(self.session)
+            self._add("concepts", self.concepts, self._seen)
         if self.association is not None:
-            self.association.live = opened
+            self.association.live = opened == COLUMNS
+        if self.concepts is not None:
+            self.concepts.live = opened == CONCEPTS
+
+    def _add(self, name: str, part: Panel, box: widgets.VBox) -> None:
+        part.leave_strips()
+        box.children = (part,)
+        self.parts[name] = part
+        self._kind.options = list(self.parts)
 
     def _write_history(self) -> None:
         if self._folds.selected_index != 0:
@@ -277,6 +293,8 @@ class Explorer(Panel):
         parts = [self.summary, self.scatter, self.gallery, self.maps, self.clusters]
         if self.association is not None and self.association.live:
             parts.append(self.association)
+        if self.concepts is not None and self.concepts.live:
+            parts.append(self.concepts)
         return "\n".join(part.describe() for part in parts)
 
 

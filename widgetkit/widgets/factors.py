@@ -11,7 +11,7 @@ from widgetkit.errors import InvalidInput
 from widgetkit.palette import colour
 from widgetkit.session.reading import KINDS, TITLES
 from widgetkit.widgets import charts, factor_charts, factor_tables
-from widgetkit.widgets.controls import alert_style, button, choice, escape, mode_menu
+from widgetkit.widgets.controls import button, choice, escape, mode_menu, notices
 from widgetkit.widgets.panel import Panel, close_whole
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class FactorPanel(Panel):
         for trace in figure.data:
             if kind in _CLICKS and trace.type == "bar":
                 trace.on_click(lambda trace, points, _: self._clicked(points, trace))
-        self._said.value = _words(found.warned(look.names), found.sentences)
+        self._said.value = notices(found.warned(look.names), found.sentences)
         self._put((figure,))
         self._table.value = "".join(
             map(factor_tables.html, factor_tables.tables(found, look.names))
@@ -274,14 +274,3 @@ def _targets(store: Any) -> list[tuple[str, int]]:
         often = np.bincount(np.asarray(outputs).argmax(axis=1), minlength=count)
         listed = [int(i) for i in np.argsort(-often, kind="stable")[:TARGETS_MOST] if often[i]]
     return [("usual", -1), *((str(names[i]) if names else f"class {i}", i) for i in listed)]
-
-
-def _words(warnings: Any, sentences: Any) -> str:
-    """Warnings as notices and sentences as lines, escaped."""
-    notices = "".join(
-        f'<div role="alert" class="wk-warning wk-yellow" style="{alert_style("yellow")};'
-        f'font-weight:600;margin-bottom:2px">Note: {escape(text)}</div>'
-        for text in warnings
-    )
-    said = "".join(f"<div>{escape(text)}</div>" for text in sentences)
-    return f'<div style="line-height:1.5;white-space:normal">{notices}{said}</div>'

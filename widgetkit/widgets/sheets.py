@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 from collections.abc import Sequence
@@ -113,6 +114,14 @@ def _saved(picture: Any, name: str, **options: Any) -> bytes:
     out = io.BytesIO()
     picture.save(out, name, **options)
     return out.getvalue()
+
+
+def data_url(pixels: Pixels) -> str:
+    """A picture (H, W) or (H, W, 3) inside HTML: PNG in base64."""
+    from PIL import Image
+
+    data = _saved(Image.fromarray(np.ascontiguousarray(pixels)), "PNG", compress_level=6)
+    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def captions(session: Session, rows: Rows) -> list[str]:
