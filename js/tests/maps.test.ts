@@ -213,7 +213,7 @@ test("keys of lists, sliders and tiles are kept from the notebook, others reach 
     assert.ok(isOurs("SELECT", press(key)), key);
     assert.ok(isOurs("INPUT", press(key)), key);
   }
-  for (const key of ["ArrowLeft", "Enter", " ", "Escape", "m"]) assert.ok(isOurs("CANVAS", press(key)), key);
+  for (const key of ["ArrowLeft", "Enter", " ", "Escape", "m", "k", "K"]) assert.ok(isOurs("CANVAS", press(key)), key);
   for (const key of ["Tab", "Escape"]) assert.ok(!isOurs("SELECT", press(key)), key);
   assert.ok(!isOurs("CANVAS", press("d")));
   assert.ok(isOurs("BUTTON", press("Enter")) && !isOurs("BUTTON", press("ArrowDown")));

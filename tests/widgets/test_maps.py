@@ -168,6 +168,9 @@ def test_signed_maps_are_symmetric(session: Session) -> None:
         {"kind": "alike", "row": 0, "cells": [0.5]},
         {"kind": "alike", "row": 0, "cells": "all"},
         {"kind": "alike", "row": 0, "cells": [0], "mode": "everything"},
+        {"kind": "region", "row": 160, "cells": [0]},
+        {"kind": "region", "row": 0, "cells": []},
+        {"kind": "region", "row": 0, "cells": [49]},
         {"kind": "focus", "row": True},
     ],
 )
@@ -194,6 +197,22 @@ def test_the_brush_selects_what_is_alike_and_keeps_its_tile(session: Session) ->
     assert viewer.rows[0] == row, "so that the outline can be compared with what was found"
     viewer.set_state({"brush": {}})
     np.testing.assert_array_equal(viewer.rows, session.ranked("representative", 64)[0])
+
+
+def test_what_is_brushed_becomes_the_place_of_a_concept(session: Session) -> None:
+    viewer = MapViewer(session)
+    say(viewer, {"kind": "region", "row": 3, "cells": [8, 9], "more": False})
+    assert session.concepts is not None and session.concepts.names == ("concept 1",)
+    mask = session.concepts.regions["concept 1"][3].mask
+    assert mask.shape == (7, 7) and np.flatnonzero(mask).tolist() == [8, 9]
+    say(viewer, {"kind": "region", "row": 5, "cells": [0], "more": True})
+    assert list(session.concepts.regions["concept 1"]) == [3, 5]
+    say(viewer, {"kind": "region", "row": 5, "cells": [0]})
+    assert session.concepts.names == ("concept 1", "concept 2")
+    assert session.concepts.examples("concept 1").tolist() == [3, 5]
+    session.undo()
+    session.undo()
+    assert list(session.concepts.regions["concept 1"]) == [3]
 
 
 @settings(deadline=None, max_examples=25)
@@ -239,7 +258,7 @@ def test_the_wire_is_as_the_front_end_reads_it(repo: Path) -> None:
     )
     assert asked <= set(MapViewer.class_traits())
     for name in re.findall(r'kind: "(\w+)"', text):
-        assert name in {"map", "alike", "focus", "raw"}
+        assert name in {"map", "alike", "region", "focus", "raw"}
 
 
 # -- stores of other kinds -------------------------------------------------------------------

@@ -119,18 +119,26 @@ class Conceptual(Associating):
         self._set_concepts(made, f"{first} and {second} {said}", code)
 
     def mark_region(
-        self, concept: str, row: int, region: npt.ArrayLike | tuple[int, int, int, int] | None
-    ) -> None:
+        self,
+        concept: str | None,
+        row: int,
+        region: npt.ArrayLike | tuple[int, int, int, int] | None,
+    ) -> str:
         """Say where in a tile a concept is; the tile becomes an example of it.
 
         Parameters
         ----------
-        concept : str
-            May be new.
+        concept : str or None
+            May be new; None is a new one, "concept 1" and so on, the first that is free.
         row : int
         region : bool array, (x0, y0, x1, y1), or None
             Cells of the layer's grid, (h, w) or (d, h, w), or pixels of the tile's image; or a box of cells
             of the grid, whose upper ends are not in it. None removes the region.
+
+        Returns
+        -------
+        str
+            The concept's name.
 
         Raises
         ------
@@ -139,6 +147,7 @@ class Conceptual(Associating):
         """
         n = len(self.store)
         now = self.concepts
+        concept = _free(now) if concept is None else concept
         if region is None:
             made, literal = self._need_concepts().with_region(concept, row, None), "None"
         else:
@@ -157,6 +166,7 @@ class Conceptual(Associating):
             else f"No place of {concept} in tile {row}",
             f"mark_region({concept!r}, {int(row)}, {literal})",
         )
+        return concept
 
     # -- inside --------------------------------------------------------------------------
     def _need_concepts(self) -> ConceptSet:

@@ -331,6 +331,7 @@ class MapViewer(View):
         return super()._handlers() | {
             "map": self._set_map,
             "alike": self._select_alike,
+            "region": self._mark_region,
             "focus": self._set_focus,
             "raw": self._send_raw,
         }
@@ -342,6 +343,23 @@ class MapViewer(View):
         self.session.set_map(spec)
 
     def _select_alike(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
+        row, cells, _grid = self._brushed(content)
+        self.session.select_alike(row, cells, mode=mode_of(content))
+
+    def _mark_region(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
+        """What is brushed becomes a new concept's place, or with ``more`` the last one's."""
+        row, cells, grid = self._brushed(content)
+        mask = np.zeros(grid, np.bool_)
+        mask.flat[cells] = True
+        now = self.session.concepts
+        last = None if now is None or not content.get("more") else now.names[-1]
+        name = self.session.mark_region(last, row, mask)
+        self.send({"kind": "region", "name": name, "cells": int(mask.sum())})
+
+    def _brushed(
+        self, content: Mapping[str, Any]
+    ) -> tuple[int, npt.NDArray[np.int64], tuple[int, ...]]:
+        """The brushed tile, and the brushed cells of the grid of the layer with maps."""
         row = wire.decode_row(content.get("row"), len(self.session.store))
         cells = content.get("cells")
         shown = self._grid()
@@ -354,8 +372,8 @@ class MapViewer(View):
             raise InvalidInput(f"A brush has 1 to {most} cells of the grid {shown}, from 0.")
         store = self.session.store
         layer = store.layers[layer_with_maps(store, self.session.layer)]
-        wanted = same_place(np.array(cells, dtype=np.int64), shown, tuple(layer.grid))
-        self.session.select_alike(row, wanted, mode=mode_of(content))
+        grid = tuple(layer.grid)
+        return row, same_place(np.array(cells, dtype=np.int64), shown, grid), grid
 
     def _set_focus(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
         self.session.set_focus(wire.decode_row(content.get("row"), len(self.session.store)))

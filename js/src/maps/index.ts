@@ -2,7 +2,7 @@
 
 import { bytesOf } from "../shared/codec.ts";
 import { node, ownKeys, perFrame } from "../shared/dom.ts";
-import { onChange, save, send, type Mode as Join, type RenderProps } from "../shared/model.ts";
+import { onChange, onMessage, save, send, type Mode as Join, type RenderProps } from "../shared/model.ts";
 import { decodeSheet, release, type Picture } from "../shared/sheet.ts";
 import { drawn, frame } from "../shared/view.ts";
 import { ColourBar } from "./bar.ts";
@@ -73,7 +73,7 @@ function render(props: RenderProps): () => void {
     class: "wk-marks",
     role: "img",
     tabindex: 0,
-    "aria-keyshortcuts": "ArrowLeft ArrowRight ArrowUp ArrowDown Enter Space Escape M",
+    "aria-keyshortcuts": "ArrowLeft ArrowRight ArrowUp ArrowDown Enter Space Escape M K Shift+K",
   });
   const stage = node("div", { class: "wk-maps-stage" }, tiles, marks);
   const scroll = node("div", { class: "wk-maps-scroll" }, stage);
@@ -283,6 +283,13 @@ function render(props: RenderProps): () => void {
     send(model, { kind: "focus", row });
     redraw();
   };
+  /** What is brushed shows a concept: a new one, or with Shift the one that was made last. */
+  const regionKey = (event: KeyboardEvent): void => {
+    const brush = readSettings(model, content.signed).brush;
+    if (!brush || event.repeat) return;
+    const cells = [...brush.cells];
+    send(model, { kind: "region", row: brush.row, cells, more: event.shiftKey });
+  };
   const clearBrush = (): void => {
     stroke = null;
     cursor = null;
@@ -324,6 +331,7 @@ function render(props: RenderProps): () => void {
     const index = content.rows.indexOf(Number(model.get("_focus")));
     let used = true;
     if (event.key === "Escape") clearBrush();
+    else if (event.key.toLowerCase() === "k") regionKey(event);
     else if (event.key.toLowerCase() === "m") {
       const modes = ["tile", "map", "overlay"];
       save(model, { mode: modes[(modes.indexOf(String(model.get("mode"))) + 1) % 3] });
@@ -350,6 +358,10 @@ function render(props: RenderProps): () => void {
     }
   });
 
+  onMessage<{ kind: string; name: string; cells: number }>(model, (message) => {
+    if (message.kind !== "region") return;
+    value.textContent = `${message.cells} cells saved as ${message.name}`;
+  }, signal);
   ownKeys(root, (event) => isOurs((event.composedPath()[0] as Element).tagName, event), signal);
   onChange(model, CONTENT, () => void update(), signal);
   onChange(model, LOOK, redraw, signal);

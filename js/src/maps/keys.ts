@@ -1,7 +1,7 @@
 /** Which keys are the map viewer's, so that the notebook must not act on them. */
 
-/** On the tiles: moving, the cell cursor, the brush, what is shown. */
-const TILES = /^(Arrow(Left|Right|Up|Down)|Home|End|Enter| |Escape|m|M)$/;
+/** On the tiles: moving, the cell cursor, the brush, what is shown, what the brush is an example of. */
+const TILES = /^(Arrow(Left|Right|Up|Down)|Home|End|Enter| |Escape|m|M|k|K)$/;
 
 /**
  * Whether a key pressed on an element of this tag is ours. Lists, sliders and fields take all but
