@@ -51,7 +51,7 @@ def test_the_store_is_whole_and_has_everything(cache) -> None:
     assert store.verify(full=True).ok and store.path.parent == cache
     assert list(store.layers) == ["features.last", "dense"]
     maps, dense = store.layer("features.last"), store.layer("dense")
-    assert maps.channels == 128 and maps.grid == (3, 8, 8)
+    assert maps.channels == 128 and maps.grid == (6, 8, 8)
     assert dense.channels == 100 and not dense.has_maps
     assert store.image_shape == (12, 32, 32, 3) and store.sprites is not None
     assert tuple(store.class_names or ()) == CLASSES
@@ -215,9 +215,9 @@ def test_shapes_and_size() -> None:
         )
     with torch.no_grad():
         assert net(torch.randn(2, 3, 12, 32, 32)).shape == (2, 6)
-    assert seen["features.last"].shape == (2, 128, 3, 8, 8) and seen["features.last"].min() >= 0
+    assert seen["features.last"].shape == (2, 128, 6, 8, 8) and seen["features.last"].min() >= 0
     assert seen["dense"].shape == (2, 100) and seen["dense"].min() >= 0
-    assert not net.training and sum(p.numel() for p in net.parameters()) == 331_394
+    assert not net.training and sum(p.numel() for p in net.parameters()) == 248_450
 
 
 def test_weights_come_back_as_float16(tmp_path) -> None:

@@ -51,7 +51,7 @@ def lesion_store() -> ActivationStore:
 
     270 **semi-synthetic** lesions (12 x 32 x 32 voxels, three phases): 150 that the classifier learned
     from, 60 of its test set, and 60 of a test set in which the scanner's line says nothing about the
-    class (column ``split``). Layers ``features.last`` (128 channels, 3 x 8 x 8) and ``dense`` (100 units),
+    class (column ``split``). Layers ``features.last`` (128 channels, 6 x 8 x 8) and ``dense`` (100 units),
     outputs, the linear head of ``dense``, a projection and clusters. Columns beside the usual:
     ``label``, ``patient`` (simulated), ``scanner``, ``marked``, ``size_mm``, ``concepts``, ``labelled``, ``data``,
     and one of truth values for each of the 14 concepts.
