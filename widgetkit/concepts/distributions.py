@@ -147,14 +147,17 @@ def unit_distributions(
     F = len(labels.names)
     r, p = np.full((F, d), np.nan), np.full((F, d), np.nan)
     notes = [""] * F
+    last: tuple[Mask, tuple[Array, Mask]] | None = None
     for f in range(F):
         known, there = labels.known[:, f], labels.present[:, f]
         shown, rest = int(there.sum()), int((known & ~there).sum())
         if not shown or not rest:
             notes[f] = "No image is labelled as " + ("with it." if not shown else "without it.")
             continue
+        if last is None or not np.array_equal(last[0], known):  # most concepts have the same images
+            last = known, _standardised(rows[known])
         r[f], p[f], notes[f] = _of_concept(
-            rows[known], there[known], None if patients is None else owner[known]
+            *last[1], there[known], None if patients is None else owner[known]
         )
     p_corrected = corrected(p, correction)
     lines = []
@@ -184,14 +187,23 @@ def unit_distributions(
     return UnitDistributions(table, r, p, p_corrected, labels.names, rows, labels)
 
 
-def _of_concept(X: Array, there: Mask, owner: Codes | None) -> tuple[Array, Array, str]:
-    """(d,) correlations and p-values of each unit with one concept, and a note."""
+def _standardised(X: Array) -> tuple[Array, Mask]:
+    """Units of mean 0 and standard deviation 1, constant ones 0; and which are not constant."""
+    varies: Mask = X.min(axis=0) < X.max(axis=0)
+    Z = X - X.mean(axis=0)
+    Z /= np.where(varies, X.std(axis=0), 1.0)
+    Z[:, ~varies] = 0.0
+    return Z, varies
+
+
+def _of_concept(
+    Z: Array, varies: Mask, there: Mask, owner: Codes | None
+) -> tuple[Array, Array, str]:
+    """(d,) correlations and p-values of each standardised unit with one concept, and a note."""
+    from scipy.sparse import csr_array
     from scipy.special import stdtr
 
-    n = len(X)
-    varies = X.min(axis=0) < X.max(axis=0)
-    spread = np.where(varies, X.std(axis=0), 1.0)
-    Z = np.where(varies, (X - X.mean(axis=0)) / spread, 0.0)
+    n = len(Z)
     y = there - there.mean()
     y = y / y.std()
     r = np.clip(Z.T @ y / n, -1.0, 1.0)
@@ -203,9 +215,8 @@ def _of_concept(X: Array, there: Mask, owner: Codes | None) -> tuple[Array, Arra
         groups = int(own.max()) + 1
         free = groups - 1
         # scatter of the patients' sums of y times what the unit leaves unexplained
-        products, squares = np.zeros((groups, X.shape[1])), np.zeros(groups)
-        np.add.at(products, own, Z * y[:, None])
-        np.add.at(squares, own, y * y)
+        products = csr_array((y, (own, np.arange(n))), shape=(groups, n)) @ Z
+        squares = np.bincount(own, y * y, minlength=groups)
         scatter = products - squares[:, None] * r
         share = groups / max(groups - 1, 1)  # as few patients scatter less than many (CR1)
         error = np.sqrt(share * (scatter * scatter).sum(axis=0)) / n
