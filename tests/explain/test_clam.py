@@ -70,7 +70,14 @@ def latent_target(batch: Batch, k: int = 3, *, index: int = 1, **more: Any) -> L
     return LatentTarget(centres, index, latent=batch.layer.name, **more)
 
 
-def clam_reference(batch: Batch, target: LatentTarget, *, mean: bool, softmax: bool) -> np.ndarray:
+def clam_reference(
+    batch: Batch,
+    target: LatentTarget,
+    *,
+    mean: bool,
+    softmax: bool,
+    hidden: np.ndarray | None = None,
+) -> np.ndarray:
     """One tile, one channel, one forward pass at a time, as the publication has it."""
     model, images, stored = batch.model, batch.images, batch.activations
     assert model is not None and images is not None and stored is not None
@@ -85,7 +92,7 @@ def clam_reference(batch: Batch, target: LatentTarget, *, mean: bool, softmax: b
     found = []
     for image, activations in zip(images, stored, strict=True):
         spatial = image.shape[:-1]
-        empty = np.zeros(image.shape)
+        empty = np.zeros(image.shape) if hidden is None else hidden.astype(float)
         if mean:
             empty += image.mean(axis=tuple(range(len(spatial))))
         mode = {2: "bilinear", 3: "trilinear"}[len(spatial)]
@@ -105,7 +112,7 @@ def clam_reference(batch: Batch, target: LatentTarget, *, mean: bool, softmax: b
     return np.stack(found)
 
 
-@pytest.mark.parametrize("baseline", ["zero", "mean"])
+@pytest.mark.parametrize("baseline", ["zero", "mean", "image"])
 @pytest.mark.parametrize("weights", ["relu", "softmax"])
 @pytest.mark.parametrize("against", [None, 2])
 @pytest.mark.parametrize("dimensions, shape", [(2, (16, 20)), (3, (8, 12, 8))])
@@ -114,7 +121,10 @@ def test_equals_the_slow_loop(
 ) -> None:
     batch = batch_of(ConvNet(dimensions), textures(2, shape))
     target = latent_target(batch, against=against)
-    slow = clam_reference(batch, target, mean=baseline == "mean", softmax=weights == "softmax")
+    mean, hidden = baseline == "mean", None
+    if baseline == "image":
+        baseline = hidden = textures(1, shape, seed=9)[0]
+    slow = clam_reference(batch, target, mean=mean, softmax=weights == "softmax", hidden=hidden)
     assert slow.any()
     for size in (1, 5, "auto"):
         method = Clam(weights=weights, baseline=baseline, prune=0.0, batch_size=size)  # type: ignore[arg-type]
@@ -283,6 +293,7 @@ def test_targets_that_make_no_sense(
         {"weights": "sigmoid"},
         {"baseline": "blur"},
         {"baseline": np.nan},
+        {"baseline": np.full((4, 4), np.inf)},
         {"prune": 1.0},
         {"prune": -0.1},
         {"prune": np.nan},
@@ -294,6 +305,17 @@ def test_targets_that_make_no_sense(
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput, match=next(iter(options))):
         Clam(**options)
+
+
+def test_a_baseline_is_an_image_as_the_tiles_are() -> None:
+    batch = batch_of(ConvNet(2), textures(2, (16, 20)))
+    target = latent_target(batch)
+    grey = Clam(baseline=80.0, prune=0.0).compute(batch, target)
+    flat = Clam(baseline=np.full((16, 20, 3), 80), prune=0.0).compute(batch, target)
+    assert_array_equal(flat, grey)
+    for shape in ((16, 20), (20, 16, 3), (2, 16, 20, 3), (3,)):
+        with pytest.raises(InvalidInput, match="must be alike"):
+            Clam(baseline=np.zeros(shape)).compute(batch, target)
 
 
 def test_it_stops_between_batches() -> None:

@@ -24,7 +24,7 @@ from widgetkit.explain.base import (
 from widgetkit.explain.cluster_maps import ClusterMaps, cluster_maps
 from widgetkit.explain.compare import Agreement, agreement, pairwise
 from widgetkit.explain.concept_direction import concept_direction
-from widgetkit.explain.concept_profiles import ConceptProfiles, concept_profiles
+from widgetkit.explain.concept_profiles import ConceptProfiles, concept_profiles, shells
 from widgetkit.explain.concept_target import ConceptTarget
 from widgetkit.explain.organ_box import align, organ_boxes
 from widgetkit.explain.registry import (
@@ -76,6 +76,7 @@ __all__ = [
     "register",
     "sanity",
     "shared_scale",
+    "shells",
     "unregister",
     "upsample",
 ]

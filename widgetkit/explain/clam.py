@@ -72,9 +72,10 @@ class Clam:
         ``"relu"`` a map is empty where no channel alone says more for the cluster than the baseline
         does, which happens in a cluster that the baseline image itself belongs to; ``"softmax"``,
         another baseline, or a contrast shows something there.
-    baseline : "zero", "mean" or float
+    baseline : "zero", "mean", float or array
         What stands where the mask is 0: black in the image's own range, the image's own mean
-        colour, or this value.
+        colour, this value, or this image: ``(*spatial[, colours])`` as the tiles are, in their range, such
+        as the mean of all tiles or an empty organ.
     prune : float in [0, 1)
         The weakest channels of a tile are not tried, as long as their spreads over the grid
         (standard deviations) add up to no more than this share of the sum over all channels. What is
@@ -103,7 +104,7 @@ class Clam:
     signed: ClassVar[bool] = False
 
     weights: Literal["relu", "softmax", "signed"] = "relu"
-    baseline: Literal["zero", "mean"] | float = "zero"
+    baseline: Literal["zero", "mean"] | float | npt.NDArray[Any] = "zero"
     prune: float = 0.002
     relu: bool = True
     batch_size: int | Literal["auto"] = "auto"
@@ -117,8 +118,9 @@ class Clam:
                 raise InvalidInput(
                     f"baseline is {self.baseline!r}: use 'zero', 'mean' or a number."
                 )
-        elif not np.isfinite(self.baseline):
-            raise InvalidInput(f"baseline is {self.baseline}: use a finite number.")
+        elif not np.isfinite(np.asarray(self.baseline, np.float64)).all():
+            said = self.baseline if np.ndim(self.baseline) == 0 else "an image with NaN or infinity"
+            raise InvalidInput(f"baseline is {said}: use finite numbers.")
         if not 0 <= self.prune < 1:
             raise InvalidInput(f"prune is {self.prune}: use a share from 0 and below 1.")
         if self.batch_size != "auto":
@@ -169,13 +171,12 @@ class Clam:
         batch.check()
         if not any(len(part.shown) for part in plan):
             return activations, scores, counted, measured
-        level = 0.0 if self.baseline == "zero" else self.baseline
         measure = MaskedShares(
             model,
             chosen,
             images,
             activations,
-            baseline_images(images, len(grid), level),
+            self._fill(images, len(grid)),
             chunk=chunk_for(images) if self.batch_size == "auto" else self.batch_size,
             check=batch.check,
             progress=batch.progress,
@@ -206,6 +207,18 @@ class Clam:
             counted[tile, part.counted] = True
         measure.finished()
         return activations, scores, counted, measured
+
+    def _fill(self, images: npt.NDArray[Any], dimensions: int) -> Float:
+        """What stands where the mask is 0, broadcastable to ``images``."""
+        given = self.baseline
+        if isinstance(given, str):
+            return baseline_images(images, dimensions, 0.0 if given == "zero" else "mean")
+        if np.ndim(given) and np.shape(given) != images.shape[1:]:
+            raise InvalidInput(
+                f"The baseline is an image of shape {np.shape(given)}, and the tiles' are "
+                f"{images.shape[1:]}: they must be alike."
+            )
+        return baseline_images(images, dimensions, given)
 
     def _some(self, count: int) -> int | None:
         """About how many of ``count`` masks are to be measured; None for all."""
