@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -387,3 +388,17 @@ def test_ranked_by_score_goes_by_the_concept(session: Session) -> None:
     labels = session.concepts.labels[:, 1]  # type: ignore[union-attr]
     assert sentence == f"20 of 270 tiles with the highest place along the direction of {SCAR}."
     assert (labels[rows] == 1).mean() > 2 * (labels == 1).mean()
+
+
+def test_the_page_runs(repo: Path) -> None:
+    page = (repo / "docs" / "concept-maps.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 3
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"concept-maps.md, block {number}", "exec"), names)
+    assert names["maps"].shape == (2, 3, 8, 8) and names["maps"].max() > 0
+    own = "Concept, by gradients: the first concept that each tile is an example of"
+    assert names["session"].maps([200, 203]).title == own
+    for name in METHODS:
+        assert f"| `{name}` |" in page
