@@ -47,6 +47,7 @@ METHODS: dict[str, str] = {
     "concept-plain": "`concept-plain`",
     "concept-gradient": "`concept-gradient`",
     "mean": '`concept-gradient`, `weights="mean"`',
+    "covered": "`occlusion` of the concept",
     "other": "`concept` of another concept",
     "other gradient": "`concept-gradient` of another concept",
     "gradcam": "Grad-CAM of the predicted class",
@@ -148,6 +149,7 @@ def maps_of(
         yield "concept-plain", f, at, ConceptPlain().compute(own, target)
         yield "concept-gradient", f, at, ConceptGradient().compute(own, target)
         yield "mean", f, at, ConceptGradient("mean").compute(own, target)
+        yield "covered", f, at, Occlusion().compute(own, target)
         others = [other for g, other in enumerate(made[""]) if g != f]
         another = others[int(generator.integers(len(others)))]
         yield "other", f, at, ConceptMap().compute(own, another)

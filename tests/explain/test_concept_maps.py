@@ -21,6 +21,7 @@ from widgetkit.explain.concept_gradient import ConceptGradient
 from widgetkit.explain.concept_plain import ConceptPlain
 from widgetkit.explain.concept_profiles import shells
 from widgetkit.explain.gradcam import GradCam
+from widgetkit.explain.occlusion import Occlusion
 from widgetkit.extraction import ModelContext, Preprocess
 from widgetkit.store import ActivationStore, LayerPlan, Plan, StoreWriter
 from widgetkit.testing.maps import SmallLayer, example_batch, example_target
@@ -206,6 +207,21 @@ def test_towards_a_logit_it_is_grad_cam_of_a_deeper_head() -> None:
     assert expected.max() > 0
     with pytest.raises(InvalidInput, match="'position' or 'mean'"):
         ConceptGradient("median")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_occlusion_towards_the_weights_of_a_class_is_that_of_the_class(dimensions: int) -> None:
+    net = ConvNet(dimensions, linear=True)
+    images = textures(2, (16, 20) if dimensions == 2 else (8, 12, 8))
+    batch, method = _with_context(net, images), Occlusion(window=4, stride=4)
+    weight = net.head.weight.detach().numpy()
+    for at, towards in (("features", weight[2]), ("head", np.eye(4)[2])):
+        target = ConceptTarget(0, ("c",), towards=towards, at=at)
+        found, expected = (method.compute(batch, t) for t in (target, explain.ClassTarget(2)))
+        assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+        assert expected.std() > 0
+    with pytest.raises(ChannelMismatch, match="direction of concept 'c' has 5 numbers"):
+        method.compute(batch, ConceptTarget(0, ("c",), towards=np.ones(5), at="head"))
 
 
 def test_by_positions_it_adds_up_to_the_place_along_the_direction() -> None:

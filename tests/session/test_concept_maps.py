@@ -265,7 +265,7 @@ def test_kept_maps_are_shown_without_the_network(
     assert alone.maps(rows[:2], MapSpec("concept-gradient", 0)).ready.all()
     alone.set_concepts(ConceptSet.from_table(lesions.tiles, ["washout", RIM]))
     assert alone.maps(rows[:2], MapSpec("concept-gradient", 1)).ready.all()
-    with pytest.raises(NeedsModel, match=f"other concepts only: {RIM}"):
+    with pytest.raises(NeedsModel, match=f"others only: {RIM}"):
         alone.maps(rows[:2], MapSpec("concept-gradient", 0))
     with pytest.raises(NeedsModel, match="10 other tiles"):
         alone.maps([1], MapSpec("concept-gradient", 1))
@@ -276,6 +276,32 @@ def test_kept_maps_are_shown_without_the_network(
     assert map_menu.why_not(alone, entry) == "needs the model"
     with pytest.raises(NeedsModel, match="runs the network"):
         alone.maps(rows[:2], MapSpec("concept-gradient", 1))
+
+
+def test_occlusion_takes_concepts_beside_classes(
+    lesions: ActivationStore, context: ModelContext, concepts: ConceptSet
+) -> None:
+    session = Session(lesions, context, layer="dense")
+    assert {e["group"] for e in map_menu.targets(session, MapSpec("occlusion"))} == {"class"}
+    session.set_concepts(concepts)
+    groups = [e["group"] for e in map_menu.targets(session, MapSpec("occlusion"))]
+    assert groups == ["class"] * 7 + ["concept"] * 4
+    spec = session.set_map("occlusion", 1, of="concept")
+    assert session.history.steps[-1].code == "session.set_map('occlusion', 1, of='concept')"
+    found = session.maps([200])
+    assert found.title == f"Occlusion: {SCAR}"
+    assert not np.allclose(found.values, session.maps([200], MapSpec("occlusion", 1)).values)
+    session.keep_maps(spec, rows=[200])
+    alone = Session(lesions, layer="dense")
+    alone.set_concepts(concepts)
+    np.testing.assert_allclose(alone.maps([200], spec).values, found.values, atol=1e-6)
+    with pytest.raises(NeedsModel, match=f"others only: {SCAR}"):
+        alone.maps([200], MapSpec("occlusion", 0, of="concept"))
+    with pytest.raises(NeedsModel, match="other classes only"):
+        alone.maps([200], MapSpec("occlusion", 0))
+    alone.set_concepts(concepts.without(SCAR))
+    with pytest.raises(NeedsModel, match="runs the network"):
+        alone.maps([200], MapSpec("occlusion", 0, of="concept"))
 
 
 def test_each_tiles_own_can_be_kept(

@@ -1,4 +1,4 @@
-"""How much of a cluster there is in images that a network encodes."""
+"""How much of a cluster or concept there is in images that a network encodes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from widgetkit.errors import BadActivations, ChannelMismatch
 from widgetkit.explain.base import Float, LatentTarget, Model
+from widgetkit.explain.concept_target import ConceptTarget
 from widgetkit.explain.masking import as_mask, spatial_shape, unit_range
 from widgetkit.explain.resample import upsample
 from widgetkit.explain.soft import soft_assign
@@ -32,23 +33,53 @@ def latents(model: Model, images: npt.NDArray[Any], target: LatentTarget) -> npt
     BadActivations
         A latent vector is not finite.
     """
-    size = np.asarray(target.centres).shape[1]
-    given = np.asarray(model.forward_to_layer(images, target.latent))
+    found = _vectors(model, images, target.latent, np.asarray(target.centres).shape[1])
+    if isinstance(found, tuple):
+        raise ChannelMismatch(
+            f"Layer {target.latent!r} gives {found} an image, and the centres have "
+            f"{np.asarray(target.centres).shape[1]} numbers each: the clustering was made on another "
+            "layer. Name that one: LatentTarget(..., latent=...)."
+        )
+    return found
+
+
+def along(
+    model: Model, images: npt.NDArray[Any], target: ConceptTarget, method: str
+) -> npt.NDArray[np.float64]:
+    """``h . v`` of each image, (n,): its place along the concept's direction at the layer ``target.at``.
+
+    Raises
+    ------
+    InvalidInput
+        The target has no direction at a later layer.
+    ChannelMismatch, BadActivations
+        The layer gives vectors of another length, or values that are not finite.
+    """
+    direction = target.need("towards", method).astype(np.float64)
+    found = _vectors(model, images, target.at, len(direction))
+    if isinstance(found, tuple):
+        raise ChannelMismatch(
+            f"Layer {target.at!r} gives {found} an image, and the direction of concept {target.name!r} has "
+            f"{len(direction)} numbers: it was made on another layer."
+        )
+    places: npt.NDArray[np.float64] = found.astype(np.float64) @ direction
+    return places
+
+
+def _vectors(
+    model: Model, images: npt.NDArray[Any], layer: str, size: int
+) -> npt.NDArray[Any] | tuple[int, ...]:
+    """A layer's vectors ``(n, size)``, its flattened maps or their mean over the grid; its shape if neither."""
+    given = np.asarray(model.forward_to_layer(images, layer))
     flat = given.reshape(len(given), -1) if len(given) else np.zeros((0, size), np.float32)
     if flat.shape[1] == size:
         vectors = flat
     elif given.ndim > 2 and given.shape[1] == size:
         vectors = given.mean(axis=tuple(range(2, given.ndim)), dtype=np.float64)
     else:
-        raise ChannelMismatch(
-            f"Layer {target.latent!r} gives {given.shape[1:]} an image, and the centres have {size} "
-            "numbers each: the clustering was made on another layer. Name that one: "
-            "LatentTarget(..., latent=...)."
-        )
+        return given.shape[1:]
     if not np.isfinite(vectors).all():
-        raise BadActivations(
-            f"Layer {target.latent!r} returned NaN or infinity for a changed image."
-        )
+        raise BadActivations(f"Layer {layer!r} returned NaN or infinity for a changed image.")
     return vectors
 
 

@@ -99,8 +99,7 @@ def class_logits(model: Model, images: npt.NDArray[Any], index: int) -> npt.NDAr
 
 
 def scores_of(
-    model: Model,
-    index: int,
+    score: Callable[[npt.NDArray[Any]], npt.NDArray[np.float64]],
     count: int,
     make: Callable[[int, int], npt.NDArray[Any]],
     *,
@@ -108,7 +107,7 @@ def scores_of(
     check: Callable[[], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> npt.NDArray[np.float64]:
-    """Logit of class ``index`` for ``count`` images that ``make(start, stop)`` builds a batch at a time.
+    """Score of ``count`` images that ``make(start, stop)`` builds a batch at a time.
 
     Memory is bounded by one batch; ``check`` may raise between batches.
     """
@@ -117,7 +116,7 @@ def scores_of(
         check()
         progress(start, count)
         stop = min(start + batch_size, count)
-        scores[start:stop] = class_logits(model, make(start, stop), index)
+        scores[start:stop] = score(make(start, stop))
     progress(count, count)
     return scores
 

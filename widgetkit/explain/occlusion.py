@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput
-from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect
+from widgetkit.explain.base import Batch, ClassTarget, Float, Model, Need, expect
+from widgetkit.explain.concept_target import ConceptTarget
+from widgetkit.explain.latent import along
 from widgetkit.explain.masking import (
     Baseline,
     baseline_images,
@@ -28,10 +30,11 @@ from widgetkit.explain.resample import area_mean
 @register
 @dataclass(frozen=True, eq=False)
 class Occlusion:
-    """How far the class's logit falls when a window is covered.
+    """How far the class's logit falls when a window is covered; or a concept's ``h . v``.
 
     A window slides over the image; a pixel's value is the mean fall of the logit over all windows
-    that cover it. ``compute`` gives the mean of these values over each cell of the layer's grid (so
+    that cover it. Of a concept it is the fall of the later layer's activations along the concept's direction
+    there, as in :class:`~widgetkit.explain.concept_gradient.ConceptGradient`. ``compute`` gives the mean of these values over each cell of the layer's grid (so
     that maps lie over those of other methods);
     ``pixels`` gives them at the image's own resolution.
 
@@ -55,7 +58,7 @@ class Occlusion:
         "Zeiler & Fergus, Visualizing and Understanding Convolutional Networks, ECCV 2014, arXiv:1311.2901."
     )
     requires: ClassVar[frozenset[Need]] = frozenset({"forward"})
-    targets: ClassVar[frozenset[type]] = frozenset({ClassTarget})
+    targets: ClassVar[frozenset[type]] = frozenset({ClassTarget, ConceptTarget})
     signed: ClassVar[bool] = True
 
     window: int | tuple[int, ...] | None = None
@@ -71,8 +74,8 @@ class Occlusion:
         if self.window is not None and self.stride is not None:
             _check_stride(_tuple(self.window), _tuple(self.stride))
 
-    def compute(self, batch: Batch, target: ClassTarget) -> Float:
-        """Signed maps ``(m, *grid)`` on the layer's grid, in units of the logit.
+    def compute(self, batch: Batch, target: ClassTarget | ConceptTarget) -> Float:
+        """Signed maps ``(m, *grid)`` on the layer's grid, in units of the logit or of ``h . v``.
 
         Where the layer's grid has other axes than the image (none, or one of tokens), the grid is
         that of the windows' positions.
@@ -83,9 +86,8 @@ class Occlusion:
             grid = tuple(map(len, _starts(spatial, *self._steps(spatial))))
         return area_mean(values, grid)
 
-    def pixels(self, batch: Batch, target: ClassTarget) -> Float:
-        """The fall of the logit at every pixel, ``(m, *spatial)``, of ``batch.images``."""
-        index = expect(target, ClassTarget, self.title).index
+    def pixels(self, batch: Batch, target: ClassTarget | ConceptTarget) -> Float:
+        """The fall at every pixel, ``(m, *spatial)``, of ``batch.images``."""
         model, images = batch.need_model(self.title), batch.need_images(self.title)
         grid = batch.layer.grid
         dimensions = len(grid) if len(grid) > 1 else image_dimensions(images)
@@ -96,7 +98,7 @@ class Occlusion:
         windows = _windows(spatial, *self._steps(spatial))
         whole = np.concatenate(
             [
-                class_logits(model, images[start : start + self.batch_size], index)
+                self._score(model, images[start : start + self.batch_size], target)
                 for start in range(0, len(images), self.batch_size)
             ]
         )
@@ -109,8 +111,7 @@ class Occlusion:
             return copies
 
         scores = scores_of(
-            model,
-            index,
+            lambda changed: self._score(model, changed, target),
             len(images) * len(windows),
             covered,
             batch_size=self.batch_size,
@@ -124,6 +125,13 @@ class Occlusion:
             total[(slice(None), *window)] += fall[:, place].reshape(-1, *(1,) * dimensions)
             covers[window] += 1
         return cast(Float, (total / covers).astype(np.float32))
+
+    def _score(
+        self, model: Model, images: npt.NDArray[Any], target: ClassTarget | ConceptTarget
+    ) -> npt.NDArray[np.float64]:
+        if isinstance(target, ConceptTarget):
+            return along(model, images, target, self.title)
+        return class_logits(model, images, expect(target, ClassTarget, self.title).index)
 
     def _steps(self, spatial: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Window and stride of each axis, in pixels."""

@@ -10,7 +10,14 @@ import numpy.typing as npt
 
 from widgetkit.errors import InvalidInput, NoSpatialOutput
 from widgetkit.explain.base import Batch, ClassTarget, Float, Need, expect, weighted_sum
-from widgetkit.explain.masking import as_mask, positive, scores_of, spatial_shape, unit_range
+from widgetkit.explain.masking import (
+    as_mask,
+    class_logits,
+    positive,
+    scores_of,
+    spatial_shape,
+    unit_range,
+)
 from widgetkit.explain.registry import register
 from widgetkit.explain.resample import upsample
 
@@ -78,8 +85,7 @@ class ScoreCam:
             return product
 
         scores = scores_of(
-            model,
-            index,
+            lambda changed: class_logits(model, changed, index),
             len(tiles),
             masked,
             batch_size=self.batch_size,

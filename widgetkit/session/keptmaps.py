@@ -136,7 +136,7 @@ def read(
     if sum(len(part) for _, part in parts) and not found_any:
         raise NeedsModel(
             f"{method.title} runs the network, and this session has none. "
-            f"{_what_there_is(store, method, layer, clustering, concepts_now, tiles)} "
+            f"{_what_there_is(store, method, layer, clustering, concepts_now, tiles, parts[0][0])} "
             "Pass the network: wk.explore(store, model=...)."
         )
     return values, ready
@@ -157,13 +157,14 @@ def _what_there_is(
     clustering: Clustering | None,
     concepts_now: ConceptsNow | None,
     tiles: int,
+    asked: Of,
 ) -> str:
     if tiles:
         return f"The store keeps such maps of {tiles:,} other tiles."
-    if explain.ConceptTarget in method.targets and concepts_now is not None:
+    if isinstance(asked, explain.ConceptTarget) and concepts_now is not None:
         numbers = concepts(store, method, layer, concepts_now)
-        names = [concepts_now.concepts.names[f] for f in numbers]
-        return f"The store keeps such maps of other concepts only: {', '.join(names)}."
+        names = ", ".join(concepts_now.concepts.names[f] for f in numbers) or "none of a concept"
+        return f"The store keeps such maps of others only: {names}."
     pairs = clusters(store, method, layer, clustering)
     if pairs and clustering is not None:
         kept = ", ".join(

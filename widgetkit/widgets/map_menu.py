@@ -45,7 +45,7 @@ def why_not(session: Session, method: type[MapMethod]) -> str:
     info = session.store.layers[session.map_layer(spec)]
     if not info.has_maps:
         return "needs stored maps of activations"
-    if explain.ConceptTarget in method.targets:
+    if method.targets == {explain.ConceptTarget}:
         if session.concepts is None:
             return "needs concepts: save a selection as one"
         if not session.concepts.counts[:, 0].any():
