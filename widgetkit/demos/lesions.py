@@ -52,7 +52,7 @@ def lesion_store() -> ActivationStore:
     270 **semi-synthetic** lesions (12 x 32 x 32 voxels, three phases): 150 that the classifier learned
     from, 60 of its test set, and 60 of a test set in which the scanner's line says nothing about the
     class (column ``split``). Layers ``features.last`` (128 channels, 6 x 8 x 8) and ``dense`` (100 units),
-    outputs, the linear head of ``dense``, a projection and clusters. Columns beside the usual:
+    outputs, the linear head of ``dense``, a projection, clusters, and Grad-CAM of the predicted class of the test lesions. Columns beside the usual:
     ``label``, ``patient`` (simulated), ``scanner``, ``marked``, ``size_mm``, ``concepts``, ``labelled``, ``data``,
     and one of truth values for each of the 14 concepts.
 
@@ -206,7 +206,7 @@ def build_lesion_store(
         Replace another store at ``out``.
     """
     from widgetkit.demos.lesion_network import LAYERS, PREPROCESS
-    from widgetkit.extraction import extract
+    from widgetkit.extraction import ModelContext, extract
     from widgetkit.session import Session
     from widgetkit.session.notes import keep_note
     from widgetkit.simulate.liver_patterns import CLASSES
@@ -214,9 +214,10 @@ def build_lesion_store(
     made = _all(simulations)
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
+    network = lesion_net() if net is None else net
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".demo-") as scratch:
         whole = extract(
-            lesion_net() if net is None else net,
+            network,
             lesion_tiles(made),
             list(LAYERS),
             out=Path(scratch) / "whole.wk",
@@ -231,11 +232,16 @@ def build_lesion_store(
         store.derived.put(TRUTH, name, {"bits": bits}, params={"source": source})
     for column in ("label", "concepts", "labelled"):
         keep_note(store, column, NOTE)
-    session = Session(store, layer="dense", seed=0)
+    context = ModelContext.for_store(network, store, device="cpu")
+    session = Session(store, context, layer="dense", seed=0)
     try:
         session.project()
         session.wait()
         session.cluster()
+        session.wait()
+        # a map of the class beside those of concepts, for those without torch
+        test = np.flatnonzero(store.tiles["split"] != "training")
+        session.keep_maps("gradcam", rows=test)
         session.wait()
     finally:
         session.close()
