@@ -223,7 +223,10 @@ def test_text_and_store_give_back_what_was_kept(store: ActivationStore, made: Co
         for key in ("patients", "class_concepts"):
             a, b = getattr(back, key), getattr(made, key)
             assert (a is None) == (b is None) and (a is None or np.array_equal(a, b))
+    called = made.renamed(made.names[-1], "called otherwise")
+    assert called.key == made.key and called != made
     changed = made.with_examples("new one", [0])
+    assert changed.key != made.key
     assert changed != made
     assert "mine <&>" in ConceptSet.names_kept(again)
 

@@ -18,9 +18,10 @@ from tests.session.readings import concept_store, concepts_of
 from widgetkit import concepts as room
 from widgetkit.concepts import ConceptSet
 from widgetkit.errors import InvalidInput, TooFew, UnknownLayer, UnknownName
-from widgetkit.session import concept_learning
+from widgetkit.session import concept_learning, concept_sides
 from widgetkit.session.concept_kept import KIND
 from widgetkit.session.concept_reading import ConceptReading
+from widgetkit.session.concept_words import renamed
 from widgetkit.store import ActivationStore
 
 TRAINING = "split == 'training'"
@@ -200,7 +201,7 @@ def test_the_session_s_layer_is_read_where_it_holds_vectors(kept: ActivationStor
 def test_few_are_learned_from_when_there_are_many(
     kept: ActivationStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(concept_learning, "LEARN_MOST", 120)
+    monkeypatch.setattr(concept_sides, "LEARN_MOST", 120)
     monkeypatch.setattr(concept_learning, "_CHUNK", 50)
     found = reading_of(session_of(kept), seed=4)
     assert found.learned.sum() == 120 and any("Learned from 120 of 180" in s for s in found.notes)
@@ -310,6 +311,49 @@ def test_undo_brings_the_old_one_back(fresh: ActivationStore) -> None:
     assert session.concept_reading is None
 
 
+def test_concepts_called_otherwise_keep_their_reading(fresh: ActivationStore) -> None:
+    session = session_of(fresh)
+    session.save_as_concept("concept 1", np.arange(30))
+    session.keep_apart("concept 1", "scar")
+    first = reading_of(session)
+    assert any("'concept 1'" in said for said in first.notes)
+    told: list[Any] = []
+    session.observe("concept reading", told.append)
+    session.rename_concept("concept 1", "scar <b>")
+    found = session.concept_reading
+    assert found is not None and told == [found]
+    assert found.names == ("rim", "scar", "line", "scar <b>") == found.identified.names
+    assert "'concept 1'" not in " ".join(found.notes) and "'scar <b>'" in " ".join(found.notes)
+    assert set(found.report["concept"]) == {*found.names, "(all)"}
+    assert set(found.units["concept"]) == set(found.names)
+    assert found.concepts.apart == session.concepts.apart == (("scar", "scar <b>"),)  # type: ignore[union-attr]
+    pd.testing.assert_series_equal(found.report["value"], first.report["value"])
+    assert found.case(3).concepts.equals(
+        first.case(3).concepts.replace({"concept": {"concept 1": "scar <b>"}})
+    )
+    assert session.concept_reading is found, "made once"
+    other = wk.Session(ActivationStore.open(fresh.path))
+    other.set_concepts(session.concepts)
+    assert other.concept_reading is not None
+    same(found, other.concept_reading)
+    session.undo()
+    assert session.concept_reading is not None
+    assert session.concept_reading.names == first.names
+    session.save_as_concept("concept 1", [40])  # another example is another question
+    assert session.concept_reading is None
+
+
+def test_notes_follow_names_that_hold_one_another() -> None:
+    names = {"rim": "scar", "scar": "rim", "a rim": "a scar"}
+    said = "Tiles are taken to lack 'rim', 'a rim' and 'scar', but not 'other'."
+    assert (
+        renamed(said, names)
+        == "Tiles are taken to lack 'scar', 'a scar' and 'rim', but not 'other'."
+    )
+    assert renamed("rim: One example of 'x'.", names) == "scar: One example of 'x'."
+    assert renamed("nothing", {}) == "nothing"
+
+
 DAMAGES: list[Callable[[dict, dict], object]] = [
     lambda p, a: a.update(scores=a["scores"][:-1]),
     lambda p, a: a.update(scores=a["scores"].astype(np.float32)),
@@ -342,7 +386,7 @@ DAMAGES: list[Callable[[dict, dict], object]] = [
 def test_a_damaged_one_is_as_if_not_kept(kept: ActivationStore, damage: int) -> None:
     session = session_of(kept)
     reading_of(session, seed=11)
-    names = [n for n in kept.derived.names(KIND) if n.startswith(session.concepts.digest)]  # type: ignore[union-attr]
+    names = [n for n in kept.derived.names(KIND) if n.startswith(session.concepts.key)]  # type: ignore[union-attr]
     entries = [kept.derived.get(KIND, name) for name in names]
     (entry,) = [one for one in entries if one.params["asked"]["seed"] == 11]
     params, arrays = _copied(entry.params), dict(entry.arrays)

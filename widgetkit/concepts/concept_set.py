@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.analysis._columns import codes
 from widgetkit.concepts import _keeping
+from widgetkit.concepts._given import (
+    Codes32,
+    Labels,
+    check_name,
+    checked_labels,
+    checked_pairs,
+    checked_patients,
+    checked_regions,
+    frozen,
+    patient_codes,
+)
 from widgetkit.concepts._labels import ClassConcepts, Examples, Rows, concept_number, rows_of
 from widgetkit.concepts.region import Region
-from widgetkit.errors import ChannelMismatch, InvalidInput, UnknownName, near
+from widgetkit.errors import InvalidInput, UnknownName, near
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,13 +35,7 @@ if TYPE_CHECKING:
 KIND = "concept set"
 MAX_CONCEPTS = 200
 MAX_CLASSES = 1000
-#: Text a person may give a concept; longer names are refused.
-MAX_NAME = 200
-#: Tiles of one concept with a brushed region.
-MAX_REGIONS = 10_000
 
-Labels = npt.NDArray[np.int8]
-Codes32 = npt.NDArray[np.int32]
 Shown = npt.NDArray[np.bool_]
 
 
@@ -80,14 +83,14 @@ class ConceptSet:
                 f"A set holds 1 to {MAX_CONCEPTS} concepts, each named once; got {len(names)}, "
                 f"{len(set(names))} different."
             )
-        labels = _labels(self.labels, names)
+        labels = checked_labels(self.labels, names)
         put = object.__setattr__
         put(self, "names", names)
         put(self, "labels", labels)
-        put(self, "patients", _patients(self.patients, len(labels)))
+        put(self, "patients", checked_patients(self.patients, len(labels)))
         self._check_classes()
-        put(self, "apart", _pairs(self.apart, names))
-        put(self, "regions", _regions(self.regions, names, len(labels)))
+        put(self, "apart", checked_pairs(self.apart, names))
+        put(self, "regions", checked_regions(self.regions, names, len(labels)))
 
     def _check_classes(self) -> None:
         classes = tuple(check_name(name, "class") for name in self.classes)
@@ -102,7 +105,7 @@ class ConceptSet:
         if not classes:
             named = tuple(check_name(str(name), "class") for name in shown.classes)
             object.__setattr__(self, "classes", named)
-        object.__setattr__(self, "class_concepts", _frozen(shown.shown, np.bool_))
+        object.__setattr__(self, "class_concepts", frozen(shown.shown, np.bool_))
 
     # -- making one ----------------------------------------------------------------------
     @classmethod
@@ -233,6 +236,13 @@ class ConceptSet:
         """32 hex digits: the same for sets that compare equal."""
         return _keeping.digest_of(self)
 
+    @cached_property
+    def key(self) -> str:
+        """32 hex digits: the same for sets that are read alike, whatever concepts are called and where they are."""
+        plain = {name: f"concept {f}" for f, name in enumerate(self.names)}
+        apart = tuple((plain[a], plain[b]) for a, b in self.apart)
+        return replace(self, names=tuple(plain.values()), apart=apart, regions={}).digest
+
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, ConceptSet) and self.digest == other.digest)
 
@@ -348,7 +358,7 @@ class ConceptSet:
         return replace(
             self,
             classes=tuple(map(str, found.classes)),
-            class_concepts=_frozen(found.shown, np.bool_),
+            class_concepts=frozen(found.shown, np.bool_),
         )
 
     def with_region(self, name: str, row: int, mask: npt.ArrayLike | None) -> ConceptSet:
@@ -433,98 +443,3 @@ def check_fits(concepts: ConceptSet, n: int) -> None:
             f"The concepts are of {concepts.n} tiles; the store has {n}. Make the set from this store's "
             "tiles."
         )
-
-
-def check_name(name: object, what: str = "concept") -> str:
-    """1 to ``MAX_NAME`` printable characters."""
-    if (
-        not isinstance(name, str)
-        or not name.strip()
-        or len(name) > MAX_NAME
-        or not name.isprintable()
-    ):
-        raise InvalidInput(
-            f"The name of a {what} is a text of 1 to {MAX_NAME} printable characters; got {name!r:.60}."
-        )
-    return name
-
-
-def patient_codes(patients: npt.ArrayLike) -> Codes32:
-    """(n,) a number for each patient, by first appearance; all missing ones together are one."""
-    _, which = codes(np.asarray(patients))
-    _, first, inverse = np.unique(which, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int32)
-    rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
-    return rank[inverse]
-
-
-def _labels(labels: npt.ArrayLike, names: tuple[str, ...]) -> Labels:
-    given = np.asarray(labels)
-    if given.ndim != 2 or given.shape[1] != len(names):
-        raise ChannelMismatch(
-            f"labels hold one row a tile and one column a concept, (n, {len(names)}); got shape "
-            f"{given.shape}."
-        )
-    wrong = (
-        ~np.isin(given, (1, 0, -1)) if given.dtype.kind in "iufb" else np.ones(given.shape, bool)
-    )
-    if wrong.any():
-        row, f = (int(at) for at in np.argwhere(wrong)[0])
-        raise InvalidInput(
-            f"labels hold {given[row, f]!r:.40} for concept {names[f]!r} in tile {row}. Say 1 (shown), 0 (not "
-            "shown) or -1 (nobody looked)."
-        )
-    return _frozen(given, np.int8)
-
-
-def _patients(patients: npt.ArrayLike | None, n: int) -> Codes32 | None:
-    if patients is None:
-        return None
-    given = np.asarray(patients)
-    if given.shape != (n,) or given.dtype.kind not in "iu":
-        raise InvalidInput(
-            f"patients hold one whole number a tile, ({n},); got {given.dtype} of shape {given.shape}. Names "
-            "become numbers in ConceptSet.from_table."
-        )
-    if n and not (int(given.min()) >= 0 and int(given.max()) < 2**31):
-        raise InvalidInput("Numbers of patients count from 0.")
-    return _frozen(given, np.int32)
-
-
-def _pairs(pairs: Iterable[Any], names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    found = set()
-    for pair in pairs:
-        if isinstance(pair, str) or len(pair) != 2 or pair[0] == pair[1]:
-            raise InvalidInput(
-                f"Concepts exclude one another in pairs of two names; got {pair!r:.80}."
-            )
-        for name in pair:
-            concept_number(names, name)
-        found.add(tuple(sorted(pair)))
-    return tuple(sorted(found))
-
-
-def _regions(
-    regions: Mapping[str, Mapping[int, Region]], names: tuple[str, ...], n: int
-) -> Mapping[str, Mapping[int, Region]]:
-    found: dict[str, Mapping[int, Region]] = {}
-    for name, own in regions.items():
-        concept_number(names, name)
-        if len(own) > MAX_REGIONS:
-            raise InvalidInput(f"{name!r} has regions in {len(own)} tiles; {MAX_REGIONS} at most.")
-        for row, region in own.items():
-            if not isinstance(region, Region):
-                raise InvalidInput(f"A place in a tile is a Region; got {type(region).__name__}.")
-            rows_of([row], n, name)
-        if own:
-            found[name] = MappingProxyType({int(row): own[row] for row in sorted(own)})
-    return MappingProxyType(dict(sorted(found.items())))
-
-
-def _frozen(array: npt.ArrayLike, dtype: Any) -> npt.NDArray[Any]:
-    """Read-only; a copy where somebody could still write to the original."""
-    given = np.asarray(array)
-    if given.flags.writeable or given.dtype != dtype or not given.flags.c_contiguous:
-        given = np.array(given, dtype=dtype, order="C")
-        given.flags.writeable = False
-    return given

@@ -101,7 +101,7 @@ def newest(store: ActivationStore, concepts: ConceptSet) -> ConceptReading | Non
     """The kept reading of a set, the one made last of several; or None."""
     entries: list[Entry] = []
     for name in store.derived.names(KIND):
-        if name.startswith(f"{concepts.digest}-"):
+        if name.startswith(f"{concepts.key}-"):
             try:
                 entries.append(store.derived.get(KIND, name))
             except (StoreError, UnknownName):  # damaged; deleted meanwhile

@@ -22,6 +22,7 @@ from widgetkit.concepts.report import report_of
 from widgetkit.errors import InvalidInput, TooFew, UnknownName, near
 from widgetkit.session import concept_classes as of_class
 from widgetkit.session.concept_reading import ConceptReading, labels_read
+from widgetkit.session.concept_sides import sides, some
 
 if TYPE_CHECKING:
     from widgetkit.concepts.relevance import How
@@ -35,8 +36,6 @@ Rows = npt.NDArray[np.intp]
 #: Along which directions relevance is reckoned.
 Directions = Literal["joint", "estimator"]
 FOLDS = 5
-#: Tiles that are learned from at the most; labelled ones go before the others.
-LEARN_MOST = 50_000
 #: Tiles scored at once.
 _CHUNK = 16_384
 _STEPS = 8
@@ -98,7 +97,7 @@ class Asked:
         if self.learn is not None:
             learn = hashlib.blake2b(np.packbits(self.learn).tobytes(), digest_size=16).hexdigest()
         return {
-            "concepts": self.concepts.digest,
+            "concepts": self.concepts.key,
             "layer": self.layer,
             "estimator": self.title,
             "settings": repr(self.estimator),
@@ -141,7 +140,7 @@ def read(store: ActivationStore, asked: Asked, job: Job) -> ConceptReading:
     notes: list[str] = []
     labels, taken = labels_read(concepts)
     X = store.embeddings(asked.layer)
-    rows, learned, judged = _sides(asked, labels, notes)
+    rows, learned, judged = sides(concepts, labels, asked.learn, asked.seed, notes)
     if taken:
         notes.append(
             f"Nobody said which tiles lack {_listed(taken)}: tiles without a label are taken to lack "
@@ -210,7 +209,7 @@ def read(store: ActivationStore, asked: Asked, job: Job) -> ConceptReading:
         )
     job.progress(7, _STEPS)
     known = np.flatnonzero((labels >= 0).any(axis=1))
-    known = _some(known, concepts.labels, asked.seed)
+    known = some(known, concepts.labels, asked.seed)
     units = room.unit_distributions(
         X[known],
         _values(labels[known]),
@@ -242,54 +241,6 @@ def read(store: ActivationStore, asked: Asked, job: Job) -> ConceptReading:
         notes=tuple(notes),
         activations=X,
     )
-
-
-# -- who is learned from -----------------------------------------------------------------
-def _sides(asked: Asked, labels: npt.NDArray[np.int8], notes: list[str]) -> tuple[Rows, Mask, Mask]:
-    """Rows to fit on, which of all tiles are learned from, and which may be judged."""
-    concepts = asked.concepts
-    learn = np.ones(concepts.n, np.bool_) if asked.learn is None else asked.learn
-    known = (labels >= 0).any(axis=1)
-    if not (learn & (concepts.labels >= 0).any(axis=1)).any():
-        raise TooFew(
-            "None of the tiles to learn from is an example of a concept, or is said not to be one."
-        )
-    rows = _some(np.flatnonzero(learn), concepts.labels, asked.seed)
-    if len(rows) < learn.sum():
-        notes.append(f"Learned from {len(rows):,} of {int(learn.sum()):,} tiles.")
-    learned = np.zeros(concepts.n, np.bool_)
-    learned[rows] = True
-    learned &= known
-    rest = known & ~learn
-    if asked.learn is None or not rest.any():
-        if asked.learn is not None:
-            notes.append("All labelled tiles are learned from: each is judged without its patient.")
-        return rows, learned, learned
-    if concepts.patients is None:
-        notes.append(
-            "The patients are not known: tiles of one may be learned from and judged at once."
-        )
-        return rows, learned, rest
-    both = rest & np.isin(concepts.patients, np.unique(concepts.patients[learned]))
-    if both.any():
-        if (both == rest).all():
-            raise InvalidInput(
-                f"All {int(rest.sum())} labelled tiles outside learn_from are of patients that are learned "
-                "from: nothing is left to judge with. Split by patient, or leave learn_from out."
-            )
-        notes.append(
-            f"{int(both.sum())} labelled tiles are not judged: they are of patients that are learned from."
-        )
-    return rows, learned, rest & ~both
-
-
-def _some(rows: Rows, labels: npt.NDArray[np.int8], seed: int) -> Rows:
-    """At most ``LEARN_MOST`` of some rows, labelled ones first, in order."""
-    if len(rows) <= LEARN_MOST:
-        return rows
-    said = (labels[rows] >= 0).any(axis=1)
-    key = np.random.default_rng([seed, 2]).random(len(rows)) - said
-    return np.sort(rows[np.argsort(key, kind="stable")[:LEARN_MOST]])
 
 
 # -- learning ----------------------------------------------------------------------------

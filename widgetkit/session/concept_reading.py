@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -180,6 +180,34 @@ class ConceptReading:
     def labels(self) -> npt.NDArray[np.int8]:
         """(n, F) what was learned and judged by; see :func:`labels_read`."""
         return labels_read(self.concepts)[0]
+
+    def named_as(self, concepts: ConceptSet) -> ConceptReading:
+        """The same with the names and places that concepts have now.
+
+        Parameters
+        ----------
+        concepts : ConceptSet
+            That is read alike: of the same ``key``.
+        """
+        if (concepts.names, concepts.regions) == (self.names, self.concepts.regions):
+            return self
+        names = concepts.names
+        new = dict(zip(self.names, names, strict=True))
+        own = replace(self.concepts, names=names, apart=concepts.apart, regions=concepts.regions)
+
+        def table(of: pd.DataFrame) -> pd.DataFrame:
+            return of.assign(concept=[new.get(name, name) for name in of["concept"]])
+
+        relevance = self.relevance
+        return replace(
+            self,
+            concepts=own,
+            identified=replace(self.identified, names=names),
+            relevance=None if relevance is None else replace(relevance, names=names),
+            report=table(self.report),
+            units=table(self.units),
+            notes=tuple(words.renamed(note, new) for note in self.notes),
+        )
 
     # -- contradictions ------------------------------------------------------------------
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,20 @@ LEAST_SHARE = 0.1
 LEAST_TILES = 3
 #: What counts less than this share of the logit, where it is seen, is no warning.
 LEAST_PART = 0.05
+
+
+def renamed(note: str, names: Mapping[str, str]) -> str:
+    """A note about a concept, ``"name: ..."``, or one that quotes concepts, with other names."""
+    start, mark, rest = note.partition(": ")
+    if mark and start in names:
+        return f"{names[start]}: {rest}"
+    if all(old == new for old, new in names.items()):
+        return note
+    quoted = re.compile(
+        "|".join(re.escape(repr(name)) for name in sorted(names, key=len, reverse=True))
+    )
+    by_quote = {repr(old): repr(new) for old, new in names.items()}
+    return quoted.sub(lambda found: by_quote[found.group()], note)
 
 
 def warnings_of(

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.concepts import ConceptSet
-from widgetkit.concepts.concept_set import check_fits, check_name, patient_codes
+from widgetkit.concepts._given import check_name, patient_codes
+from widgetkit.concepts.concept_set import check_fits
 from widgetkit.errors import InvalidInput, TooFew
 from widgetkit.session import concept_places as places
 from widgetkit.session.associating import Associating

@@ -32,23 +32,25 @@ REMEMBERED = 8
 class ReadingConcepts(Conceptual):
     """The part of :class:`Session` that reads concepts."""
 
-    # digest of a set -> its reading; None where the store keeps none
+    # key of a set -> its reading; None where the store keeps none
     _concept_readings: dict[str, ConceptReading | None]
+    # a reading, a set that is read alike, and the reading with its names
+    _named_reading: tuple[ConceptReading, ConceptSet, ConceptReading] | None = None
 
     @property
     def concept_reading(self) -> ConceptReading | None:
         """The reading of the present concepts: what was asked last, else the newest that the store keeps.
 
-        Other concepts have readings of their own; undo brings those of the old ones back. None while
-        there is none.
+        Concepts that are only called otherwise keep their reading, others have readings of their own; undo
+        brings those of the old ones back. None while there is none.
         """
         now = self.concepts
         if now is None:
             return None
         known = self._known_readings()
-        if now.digest not in known:
-            self._remember_reading(now, kept.newest(self.store, now))
-        return known.get(now.digest)
+        found = known[now.key] if now.key in known else kept.newest(self.store, now)
+        self._remember_reading(now, found)
+        return None if found is None else self._as_named_now(found, now)
 
     def read_concepts(
         self,
@@ -127,14 +129,15 @@ class ReadingConcepts(Conceptual):
 
         def work(job: Job) -> ConceptReading:
             found = kept.stored(store, asked.params)
-            return learning.read(store, asked, job) if found is None else found
+            return learning.read(store, asked, job) if found is None else found.named_as(concepts)
 
         def done(found: ConceptReading) -> None:
             if kept.stored(store, asked.params) is None:
                 self._keep(lambda: kept.keep(store, asked.params, found))
             self._remember_reading(concepts, found)
-            if self.concepts == concepts:  # not of concepts that are gone
-                self.events.emit("concept reading", found)
+            now = self.concepts
+            if now is not None and now.key == concepts.key:  # not of concepts that are gone
+                self.events.emit("concept reading", self.concept_reading)
 
         return self.jobs.submit("read concepts", work, done, title="Reading concepts")
 
@@ -162,6 +165,13 @@ class ReadingConcepts(Conceptual):
             raise TooFew("learn_from holds no tile: there is nothing to learn from.")
         return chosen.mask
 
+    def _as_named_now(self, found: ConceptReading, now: ConceptSet) -> ConceptReading:
+        """With the present names; the same object each time."""
+        last = self._named_reading
+        if last is None or last[0] is not found or last[1] != now:
+            last = self._named_reading = found, now, found.named_as(now)
+        return last[2]
+
     def _known_readings(self) -> dict[str, ConceptReading | None]:
         if "_concept_readings" not in self.__dict__:
             self._concept_readings = {}
@@ -169,14 +179,18 @@ class ReadingConcepts(Conceptual):
 
     def _remember_reading(self, concepts: ConceptSet, found: ConceptReading | None) -> None:
         known = self._known_readings()
-        known.pop(concepts.digest, None)
-        known[concepts.digest] = found
+        known.pop(concepts.key, None)
+        known[concepts.key] = found  # the last used comes last
         while len(known) > REMEMBERED:
             known.pop(next(iter(known)))
 
     def _take_over(self, before: Undoable, after: Undoable) -> None:
-        if after.concepts != before.concepts:
+        if _key(after) != _key(before):
             self.jobs.cancel("read concepts")
         super()._take_over(before, after)
         if after.concepts != before.concepts:
             self.events.emit("concept reading", self.concept_reading)
+
+
+def _key(state: Undoable) -> str | None:
+    return None if state.concepts is None else state.concepts.key
