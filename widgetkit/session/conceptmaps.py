@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -99,11 +100,16 @@ class ConceptTargets:
     def __init__(self, store: ActivationStore, stats: StatsOfLayers) -> None:
         self.store = store
         self._stats = stats
+        self._lock = threading.Lock()  # a job of maps asks from its own thread
         self._known: dict[tuple[str, str], dict[int, ConceptTarget]] = {}
         self._profiles: dict[tuple[str, str], ConceptProfiles] = {}
 
     def target(self, concepts: ConceptSet, number: int, layer: str) -> ConceptTarget:
         """With everything that any method needs: profiles, the direction there, and a later one."""
+        with self._lock:
+            return self._target(concepts, number, layer)
+
+    def _target(self, concepts: ConceptSet, number: int, layer: str) -> ConceptTarget:
         key = (concepts.digest, layer)
         if key not in self._profiles:
             self._profiles[key] = explain.concept_profiles(
