@@ -423,7 +423,7 @@ def test_the_page_runs(repo: Path) -> None:
     assert len(blocks) == 3
     for number, block in enumerate(blocks):
         exec(compile(block, f"concept-maps.md, block {number}", "exec"), names)
-    assert names["maps"].shape == (2, 3, 8, 8) and names["maps"].max() > 0
+    assert names["maps"].shape == (2, 6, 8, 8) and names["maps"].max() > 0
     own = "Concept, by gradients: the first concept that each tile is an example of"
     assert names["session"].maps([200, 203]).title == own
     for name in METHODS:
