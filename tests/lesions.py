@@ -7,6 +7,7 @@ from pathlib import Path
 
 from widgetkit import demos
 from widgetkit.session import Session
+from widgetkit.session.concept_kept import KIND
 from widgetkit.store import ActivationStore
 
 METASTASIS = "colorectal metastasis"
@@ -14,10 +15,13 @@ LINE = "scanner line"
 
 
 def lesion_store(folder: Path) -> ActivationStore:
-    """A copy of the demo's store: what is read is kept there, and not in the cache."""
+    """A copy of the demo's store without its readings: what is read is kept there, and not in the cache."""
     path = folder / "lesions.wk"
     shutil.copytree(demos.lesion_store().path, path)
-    return ActivationStore.open(path)
+    store = ActivationStore.open(path)
+    for name in store.derived.names(KIND):
+        store.derived.delete(KIND, name)
+    return store
 
 
 def lesion_session(store: ActivationStore, *, read: bool = True) -> Session:

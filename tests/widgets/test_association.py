@@ -464,10 +464,11 @@ def test_refreshing_needs_the_same_traces() -> None:
 
     chart = ([go.Bar(x=charts.array([1]), meta="a")], charts.layout(height=100))
     figure = charts.figure_widget(*chart)
-    other = ([go.Bar(x=charts.array([2]), meta="a")], charts.layout(height=200))
+    other = ([go.Bar(x=charts.array([2]), meta="a")], charts.layout(height=100))
     assert association_charts.refreshed(figure, other)
-    assert gestures.synced(figure)["layout"]["height"] == 200
     assert list(gestures.synced(figure)["data"][0]["x"]) == [2]
     assert not association_charts.refreshed(figure, ([go.Bar(meta="b")], {}))
     assert not association_charts.refreshed(figure, ([], {}))
+    # plotly fixes the width with a new height
+    assert not association_charts.refreshed(figure, (other[0], charts.layout(height=200)))
     assert not association_charts.refreshed(None, chart)

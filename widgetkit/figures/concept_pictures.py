@@ -12,6 +12,7 @@ import numpy.typing as npt
 from widgetkit.errors import InvalidInput, UnknownName, WidgetkitError
 from widgetkit.figures import tiles
 from widgetkit.session import MapSpec
+from widgetkit.session.mapspec import kind_of
 from widgetkit.session.notes import note_of
 
 if TYPE_CHECKING:
@@ -87,16 +88,18 @@ def phases_of(
     return [(str(called[i]), shown[..., i]) for i in range(count)]
 
 
+def concept_method(session: Session) -> str:
+    """The method of concept maps: that of the session's map where it is one of concepts, else the published one."""
+    spec = session.map_spec
+    return spec.method if kind_of(spec) == "concept" else "concept"
+
+
 def concept_map(session: Session, row: int, name: str) -> Mapped:
-    """The map of one of the session's concepts in one tile."""
+    """The map of one of the session's concepts in one tile, by :func:`concept_method`."""
     known = session.concepts
     if known is None or name not in known.names:
         return Mapped(name, None, f"{name!r} is no concept of the session any more.")
-    try:
-        spec = MapSpec("concept", known.names.index(name))
-    except WidgetkitError as problem:
-        return Mapped(name, None, str(problem))
-    return _mapped(session, row, spec, name)
+    return _mapped(session, row, MapSpec(concept_method(session), known.number(name)), name)
 
 
 def saliency_map(session: Session, row: int, predicted: int | None) -> Mapped:

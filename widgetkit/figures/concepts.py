@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from widgetkit import explain
 from widgetkit.errors import InvalidInput, UnknownName, near
 from widgetkit.figures.compose import LETTER, PT_MM, _page
-from widgetkit.figures.concept_pictures import remarks_of, source_of
+from widgetkit.figures.concept_pictures import concept_method, remarks_of, source_of
 from widgetkit.figures.reading import NAMES, _short
 from widgetkit.figures.spec import FigureSpec
 from widgetkit.palette import colour
@@ -216,12 +217,8 @@ def concept_trust(session: Session, spec: FigureSpec | None = None) -> Figure:
     def fill(page: Figure) -> None:
         engine: Any = page.get_layout_engine()
         engine.set(w_pad=0.07)
-        grid = page.add_gridspec(2, 2, height_ratios=(upper, lower))
-        parts = [
-            page.add_subplot(grid[0, 0]),
-            page.add_subplot(grid[0, 1]),
-            page.add_subplot(grid[1, :]),
-        ]
+        above, below = page.subfigures(2, 1, squeeze=False, height_ratios=(upper, lower))[:, 0]
+        parts = [*above.subplots(1, 2, width_ratios=(1, 0.8)), below.subplots()]
         _risk(parts[0], reading)
         _quality(parts[1], reading)
         _report(parts[2], rows, hard, most)
@@ -275,7 +272,7 @@ def _risk(axes: Axes, reading: ConceptReading) -> None:
         100 * one.chance, color="#8A8A8A", ls="-.", lw=0.8, label=f"chance ({one.chance:.2f})"
     )
     axes.set_xlim(0, 101)
-    axes.set_ylim(0, 1.7 * max(axes.get_ylim()[1], 1.0))  # room for the legend
+    axes.set_ylim(0, 2.0 * max(axes.get_ylim()[1], 1.0))  # room for the legend
     axes.set_xlabel("coverage (%)")
     axes.set_ylabel("risk (% wrong)")
     axes.legend(
@@ -301,7 +298,7 @@ def _quality(axes: Axes, reading: ConceptReading) -> None:
     axes.axvline(0, color="black", lw=0.5)
     axes.set_yticks(range(len(words)), words)
     axes.set_ylim(len(words) - 0.5, -0.5)
-    axes.set_xlabel("value, 95 % interval")
+    axes.set_xlabel("value (95 %)")
 
 
 def _report(axes: Axes, rows: pd.DataFrame, hard: Sequence[str], most: int) -> None:
@@ -360,6 +357,8 @@ def concept_sentences(session: Session, kind: str = "concepts") -> list[str]:
         )
         mask = session.selection.mask
         said += reading.warnings(mask if mask.any() else None)[:3]
+    if kind == "concept_card":
+        said.append(f"Maps of concepts: {explain.get(concept_method(session)).title}")
     if kind == "concept_trust":
         judged = reading.judged
         wrong = 0 if reading.correct is None else int((judged & ~reading.correct).sum())

@@ -298,14 +298,17 @@ def _five(values: Any, weights: Any) -> tuple[float, ...]:
 
 # -- on the page -------------------------------------------------------------------------
 def refreshed(figure: Any, chart: Chart) -> bool:
-    """Draw another chart in a figure on the page, where it has the same traces; whether that was done.
+    """Draw another chart in a figure on the page, where it has the same traces and height; whether that was done.
 
-    A figure made anew loses its zoom, and leaves the page for a moment.
+    A figure made anew loses its zoom, and leaves the page for a moment. Another height has to be one of a new
+    figure: plotly fixes the width it has just then with it, 700 px while it is not in the page yet.
     """
     data, layout = chart
     if figure is None or [(t.type, t.meta) for t in figure.data] != [
         (t.type, t.meta) for t in data
     ]:
+        return False
+    if figure.layout.height != layout.get("height"):
         return False
     with figure.batch_update():
         for old, new in zip(figure.data, data, strict=True):

@@ -14,6 +14,8 @@ from widgetkit.widgets.association_charts import short
 from widgetkit.widgets.controls import button, choice, mode_menu
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from widgetkit.session import Session
 
 NOTHING = (
@@ -21,6 +23,8 @@ NOTHING = (
     "concept', or session.set_concepts(wk.concepts.ConceptSet.from_table(...))."
 )
 _NONE = ("no concept yet", "")
+#: In the menu of what is learned from: the selection; a column whose values are offered, if so few.
+SELECTED, SPLIT, SPLITS_MOST = "selection", "split", 12
 
 
 class ConceptBar(widgets.VBox):  # type: ignore[misc]
@@ -171,3 +175,12 @@ def _with_both(session: Session, name: str, shows: Any) -> ConceptSet:
     return ConceptSet.from_examples(
         len(shows), {name: shows}, without={name: ~shows}, patients=patients
     )
+
+
+def learnable(tiles: pd.DataFrame) -> list[tuple[str, str]]:
+    """What can be learned from: all tiles, the selection, or one value of the column ``split``."""
+    found = [("all labelled tiles", ""), ("the selected tiles", SELECTED)]
+    if SPLIT in tiles.columns:
+        values = [v for v in tiles[SPLIT].dropna().unique() if isinstance(v, str)]
+        found += [(f"{SPLIT}: {short(v)}", f"{SPLIT} == {v!r}") for v in values[:SPLITS_MOST]]
+    return found

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from widgetkit import explain
 from widgetkit.figures.concept_pictures import (
     Mapped,
     blend,
     concept_map,
+    concept_method,
     identified,
     phases_of,
     saliency_map,
@@ -64,7 +66,8 @@ def lower(session: Session, case: ConceptCase) -> str:
     maps = f"<div {_ROW}>{''.join(parts)}</div>" if parts else ""
     why = "".join(f"<div><i>{escape(text)}</i></div>" for text in dict.fromkeys(reasons))
     near = _nearest(session, case, names)
-    return f'<div style="line-height:1.4;white-space:normal"><b>Where</b>{maps}{why}{near}</div>'
+    where = escape(f"Where ({explain.get(concept_method(session)).title})")
+    return f'<div style="line-height:1.4;white-space:normal"><b>{where}</b>{maps}{why}{near}</div>'
 
 
 def _reason(one: Mapped) -> str:

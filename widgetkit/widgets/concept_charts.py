@@ -139,6 +139,7 @@ def concepts(table: pd.DataFrame, contradicting: Sequence[bool], chosen: str, wh
 def _bar(x: Any, y: Any, name: str, axis: str, meta: str, **more: Any) -> Any:
     import plotly.graph_objects as go
 
+    more["marker"] = {"line": {"width": 0}} | more["marker"]  # plotly's own line is white
     return go.Bar(
         x=charts.array(x), y=charts.array(y), name=charts.text(name), xaxis=axis, meta=meta, **more
     )
@@ -226,18 +227,25 @@ def case(table: pd.DataFrame) -> Chart:
             "color": [AGAINST if bad else OURS for bad in against],
             "pattern": {"shape": ["/" if bad else "" for bad in against], "fgcolor": "white", "size": 6},
         },
-        text=said, textposition="outside", cliponaxis=False,
-        hovertemplate="%{text}<extra></extra>", showlegend=False,
+        text=said, textposition="none", hovertemplate="%{text}<extra></extra>", showlegend=False,
         customdata=charts.array(np.arange(len(values))),
     )  # fmt: skip
+    # plotly would write beside the end of a bar, for those below 0 over the names
+    numbers = [
+        {
+            "x": float(max(value, 0.0)), "y": i, "text": text, "showarrow": False, "xanchor": "left",
+            "xshift": 3, "font": {"size": charts.FONT, "color": charts.INK},
+        }
+        for i, (value, text) in enumerate(zip(values, said, strict=True))
+    ]  # fmt: skip
     reach = max(float(np.abs(values).max(initial=0.0)), 1e-6)
     title = "relevance (logit; share of all)" if counted else "strength (above the threshold)"
     return [bar], charts.layout(
         xaxis=charts.axis(
             title={"text": title},
-            # room for the numbers beyond the bars, on both sides
-            range=[lowest - 0.5 * reach if (lowest := float(values.min(initial=0.0))) < 0 else 0.0, 1.5 * reach],
+            range=[1.05 * min(0.0, float(values.min(initial=0.0))), 1.6 * reach],  # room for the numbers
         ),
+        annotations=numbers,
         yaxis=axis_of([str(v) for v in table["concept"]], marked=list(against)),
         height=AROUND + BAR * max(1, len(values)),
     )  # fmt: skip

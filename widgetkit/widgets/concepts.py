@@ -13,8 +13,7 @@ import numpy as np
 from widgetkit.errors import InvalidInput, near
 from widgetkit.figures.concept_pictures import remarks_of, source_of
 from widgetkit.widgets import charts, concept_tables
-from widgetkit.widgets.association_charts import short
-from widgetkit.widgets.concept_bar import NOTHING, ConceptBar
+from widgetkit.widgets.concept_bar import NOTHING, SELECTED, ConceptBar, learnable
 from widgetkit.widgets.concept_parts import Case, Compared, Part, Report, Trust, Units, table_box
 from widgetkit.widgets.controls import button, choice, notices
 from widgetkit.widgets.factor_tables import html, lines
@@ -45,8 +44,6 @@ ESTIMATORS = (
     ("density ratio", "density"),
     ("concept activation vectors", "cav"),
 )
-#: In the menu of what is learned from: the selection; a column whose values are offered, if so few.
-SELECTED, SPLIT, SPLITS_MOST = "selection", "split", 12
 #: Figures of the questions.
 _FIGURES = {"case": "concept_card", "trust": "concept_trust", "report": "concept_trust"}
 _numbers = count()
@@ -113,13 +110,14 @@ class ConceptPanel(Panel):
         self.listen("concept reading", self._read_anew)
         self.listen("selection", self._selected)
         self.listen("focus", self._focused)
+        self.listen("map", self._mapped)
         self._read_anew()
 
     def _controls(self) -> None:
         act = self.guard
         self._estimator = choice("Estimator", ESTIMATORS, "probe", width="270px")
         self._learn = choice(
-            "Learn from", _learnable(self.session.store.tiles), "",
+            "Learn from", learnable(self.session.store.tiles), "",
             tip="Tiles whose labels are learned from; the other labelled ones are judged", width="250px",
         )  # fmt: skip
         self._read_button = button(
@@ -342,6 +340,11 @@ class ConceptPanel(Panel):
         if self._live and self.reading is not None and self.question in ("case", "units"):
             self._fill(self.question)
 
+    def _mapped(self) -> None:
+        """The card draws by the method of the session's map, where that is one of concepts."""
+        if self._live and self.reading is not None and self.question == "case":
+            self._fill(self.question)
+
     def _chosen(self) -> None:
         if not self._live or self.reading is None:
             return
@@ -406,12 +409,3 @@ class ConceptPanel(Panel):
 
 def _wrap() -> widgets.Layout:
     return widgets.Layout(flex_flow="row wrap", align_items="center")
-
-
-def _learnable(tiles: pd.DataFrame) -> list[tuple[str, str]]:
-    """What can be learned from: all tiles, the selection, or one value of the column ``split``."""
-    found = [("all labelled tiles", ""), ("the selected tiles", SELECTED)]
-    if SPLIT in tiles.columns:
-        values = [v for v in tiles[SPLIT].dropna().unique() if isinstance(v, str)]
-        found += [(f"{SPLIT}: {short(v)}", f"{SPLIT} == {v!r}") for v in values[:SPLITS_MOST]]
-    return found
