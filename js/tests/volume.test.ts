@@ -466,6 +466,8 @@ test("keys move through slices, the crosshair, planes and volumes", () => {
   assert.deepEqual(actionOf(key("End")), { do: "end", last: true });
   assert.deepEqual(actionOf(key("ArrowLeft", { shiftKey: true })), { do: "move", across: -1, down: 0 });
   assert.deepEqual(actionOf(key("2")), { do: "large", axis: 1 });
+  assert.deepEqual(actionOf(key("k")), { do: "command", name: "concept" });
+  assert.deepEqual(actionOf(key("K", { shiftKey: true })), { do: "command", name: "more" });
   assert.deepEqual(actionOf(key("N")), { do: "volume", by: 1 });
   assert.deepEqual(actionOf(key("z", { ctrlKey: true, shiftKey: true })), { do: "command", name: "redo" });
   for (const left of [key("s", { ctrlKey: true }), key("x"), key("m", { altKey: true }), key("toString")]) {

@@ -511,6 +511,11 @@ def test_a_brush_selects_alike_and_undo_takes_it_back(vp: VolumePage) -> None:
     vp.notebook.wait_value("session.selection.count", 0)
     vp.page.keyboard.press("Control+Shift+z")
     vp.notebook.wait_value("session.selection.count", chosen)
+    vp.page.keyboard.press("k")  # what was brushed is the place of a concept
+    vp.notebook.wait_value("session.concepts and list(session.concepts.regions['concept 1'])", [3])
+    vp.view.root.get_by_text("saved as concept 1").wait_for()
+    vp.page.keyboard.press("Control+z")
+    vp.notebook.wait_value("session.concepts", None)
 
 
 def test_the_map_is_chosen_here_and_switched_off(vp: VolumePage) -> None:

@@ -401,6 +401,24 @@ def test_a_brush_selects_what_is_alike(session: Session) -> None:
     assert set(found) <= set(session.selection.rows.tolist())
 
 
+def test_what_is_brushed_becomes_the_place_of_a_concept(session: Session) -> None:
+    view = VolumeView(session, row=3)
+    with pytest.raises(InvalidInput, match="Nothing is brushed"):
+        say(view, {"kind": "command", "name": "concept"})
+    say(view, {"kind": "alike", "low": [2, 4, 5], "high": [2, 9, 14], "mode": "replace"})
+    alike = session.selection.how["cells"]
+    say(view, {"kind": "command", "name": "concept"})
+    assert session.concepts is not None and session.concepts.names == ("concept 1",)
+    mask = session.concepts.regions["concept 1"][3].mask
+    assert mask.shape == GRID and np.flatnonzero(mask).tolist() == sorted(alike)
+    say(view, {"kind": "alike", "low": [0, 0, 0], "high": [0, 3, 3], "mode": "replace"})
+    say(view, {"kind": "command", "name": "more"})
+    assert session.concepts.names == ("concept 1",)
+    assert session.concepts.regions["concept 1"][3].mask.sum() != mask.sum()
+    session.undo()
+    np.testing.assert_array_equal(session.concepts.regions["concept 1"][3].mask, mask)
+
+
 # -- window ------------------------------------------------------------------------------------
 def test_presets_are_those_of_the_readers() -> None:
     theirs = {name: (w.level, w.width) for name, w in tile_sources.WINDOWS.items()}

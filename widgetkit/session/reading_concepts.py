@@ -126,13 +126,17 @@ class ReadingConcepts(Conceptual):
             else "joint",
         )
         store = self.store
+        was_kept: list[ConceptReading] = []
 
         def work(job: Job) -> ConceptReading:
             found = kept.stored(store, asked.params)
-            return learning.read(store, asked, job) if found is None else found.named_as(concepts)
+            if found is None:
+                return learning.read(store, asked, job)
+            was_kept.append(found.named_as(concepts))
+            return was_kept[0]
 
         def done(found: ConceptReading) -> None:
-            if kept.stored(store, asked.params) is None:
+            if not was_kept:
                 self._keep(lambda: kept.keep(store, asked.params, found))
             self._remember_reading(concepts, found)
             now = self.concepts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +138,8 @@ class VolumeView(View):
         self._asking = False
         self._wanted = -1  # volume of which a long map was asked for
         self._own = False  # whether the selection is being made by a brush here
+        #: Row, cells and grid of what was brushed last.
+        self._brushed: tuple[int, npt.NDArray[np.int64], tuple[int, ...]] | None = None
         # Of its own: reading what is looked at is no job of the session's, and shows in no strip.
         self._reading = Jobs()
         # A key of its own: two views of one session must not cancel each other.
@@ -555,14 +557,33 @@ class VolumeView(View):
                 )
             cells = volume_voxels.cells_in(low[1:], high[1:], scan.shape[1:], grid)
         mode = mode_of(content)
+        self._brushed = row, np.asarray(cells, np.int64), tuple(grid)
         self._own = True  # what is brushed here does not lead away from it
         try:
             self.session.select_alike(row, cells, mode=mode)
         finally:
             self._own = False
 
+    def _mark_region(self, *, more: bool) -> None:
+        """What was brushed last is the place of a new concept, or of the one made last."""
+        if self._brushed is None:
+            raise InvalidInput(
+                "Nothing is brushed: hold Alt and drag a box around the place first."
+            )
+        row, cells, grid = self._brushed
+        mask = np.zeros(grid, np.bool_)
+        mask.flat[cells] = True
+        now = self.session.concepts
+        name = self.session.mark_region(now.names[-1] if more and now else None, row, mask)
+        self.send({"kind": "region", "name": name, "cells": int(mask.sum())})
+
     def _command(self, content: Mapping[str, Any], _buffers: list[bytes]) -> None:
-        commands = {"undo": self.session.undo, "redo": self.session.redo}
+        commands: dict[str, Callable[[], object]] = {
+            "undo": self.session.undo,
+            "redo": self.session.redo,
+            "concept": lambda: self._mark_region(more=False),
+            "more": lambda: self._mark_region(more=True),
+        }
         name = str(content.get("name"))
         if name not in commands:
             raise InvalidInput(f"Unknown command {name!r:.40}. {near(name, commands)}")

@@ -58,7 +58,7 @@ function render(props: RenderProps): () => void {
   const name = node("span", { class: "wk-volume-title" });
   const loading = node("span", { class: "wk-volume-loading", role: "status" });
   const said = node("span", { class: "wk-volume-said" });
-  const note = node("span", { class: "wk-volume-note" });
+  const note = node("span", { class: "wk-volume-note", role: "status" });
   const planes = node("div", { class: "wk-volume-planes" }, ...panels.map((panel) => panel.element));
   const tools = toolbar(model, (action) => act(action, null), setWindow, signal);
   root.append(
@@ -77,6 +77,9 @@ function render(props: RenderProps): () => void {
   signal.addEventListener("abort", () => loader.stop());
   onMessage<ChunkReply>(model, (reply, buffers) => {
     if (reply.kind === "chunk") loader.take(reply, buffers);
+  }, signal);
+  onMessage<{ kind: string; name: string; cells: number }>(model, (reply) => {
+    if (reply.kind === "region") note.textContent = `${reply.cells} cells saved as ${reply.name}`;
   }, signal);
 
   // -- what the kernel says --------------------------------------------------------------

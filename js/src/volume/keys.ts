@@ -13,7 +13,7 @@ export type Action =
   | { do: "zoom"; factor: number }
   | { do: "tool"; tool: Tool }
   | { do: "map" | "cross" | "fit" | "reset" | "window" | "cancel" }
-  | { do: "command"; name: "undo" | "redo" };
+  | { do: "command"; name: "undo" | "redo" | "concept" | "more" };
 
 export const ZOOM_STEP = 1.4;
 /** Slices that a page key moves. */
@@ -50,6 +50,7 @@ const PLAIN: Record<string, Action> = {
   c: { do: "cross" },
   r: { do: "reset" },
   w: { do: "window" },
+  k: { do: "command", name: "concept" }, // of what was brushed last
   escape: { do: "cancel" },
 };
 
@@ -58,6 +59,7 @@ const SHIFTED: Record<string, Action> = {
   arrowdown: { do: "move", across: 0, down: 1 },
   arrowleft: { do: "move", across: -1, down: 0 },
   arrowright: { do: "move", across: 1, down: 0 },
+  k: { do: "command", name: "more" },
 };
 
 /** What a key means; null leaves it to the page. */
