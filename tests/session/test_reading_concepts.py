@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import widgetkit as wk
 from tests.session.readings import concept_store, concepts_of
@@ -177,6 +178,60 @@ def test_most_and_an_estimator_of_ones_own(kept: ActivationStore) -> None:
     assert found.estimator == "ProbeConcepts(most=3)"
     every = reading_of(session_of(kept), room.ProbeConcepts(1.0, most=1), most=None)
     assert every.identified.present.sum(axis=1).max() > 1
+
+
+class _Deeper(torch.nn.Module):
+    """Images to 16 units, and two layers behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.dense = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 16), torch.nn.ReLU()
+        )
+        self.hidden = torch.nn.Sequential(torch.nn.Linear(16, 12), torch.nn.ReLU())
+        self.classifier = torch.nn.Linear(12, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classifier(self.hidden(self.dense(x)))
+
+
+def test_behind_a_deeper_head_the_network_is_run_on(tmp_path: Path) -> None:
+    """Relevance is the drop of the logit without the concept's term, as a loop says; kept for others."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8)
+    dark = np.arange(60) % 2 == 0
+    images[dark] //= 3
+    net = _Deeper().eval()
+    store = wk.extract(
+        net,
+        wk.tiles.from_array(images),
+        ["dense"],
+        out=tmp_path / "d.wk",
+        device="cpu",
+        progress=False,
+    )
+    session = wk.Session(store, wk.ModelContext.for_store(net, store, device="cpu"), layer="dense")
+    session.set_concepts(room.ConceptSet.from_examples(60, {"dark": dark}, without={"dark": ~dark}))
+    found = reading_of(session, how="removal", directions="estimator")
+    relevance = found.relevance
+    assert relevance is not None and not relevance.exact
+    assert any("does not add up exactly" in said for said in found.notes)
+    H = np.array(store.embeddings("dense"))
+    learned = room.ProbeConcepts(0.1).fit(H, found.concepts.Y, names=("dark",))
+    u = learned.direction_[0]
+    rest = torch.nn.Sequential(net.hidden, net.classifier)
+    with torch.inference_mode():
+        whole = rest(torch.from_numpy(H)).numpy()
+        less = rest(torch.from_numpy((H - (H @ u)[:, None] * u).astype(np.float32))).numpy()
+    seen = np.flatnonzero(found.identified.present[:, 0])
+    k = found.predicted[seen]
+    np.testing.assert_allclose(relevance.relevance[seen, 0], (whole - less)[seen, k], atol=1e-4)
+    # a session without the network finds it
+    alone = wk.Session(store, layer="dense")
+    alone.set_concepts(session.concepts)
+    again = reading_of(alone, how="removal", directions="estimator")
+    np.testing.assert_allclose(again.relevance.relevance, relevance.relevance)
 
 
 def test_without_head_labels_or_predictions(tmp_path: Path) -> None:

@@ -21,11 +21,13 @@ from widgetkit.concepts.identify import choose
 from widgetkit.concepts.report import report_of
 from widgetkit.errors import InvalidInput, TooFew, UnknownName, near
 from widgetkit.session import concept_classes as of_class
+from widgetkit.session import concept_heads as heads
 from widgetkit.session.concept_reading import ConceptReading, labels_read
 from widgetkit.session.concept_sides import sides, some
 
 if TYPE_CHECKING:
     from widgetkit.concepts.relevance import How
+    from widgetkit.explain import Model
     from widgetkit.session.jobs import Job
     from widgetkit.store import ActivationStore
 
@@ -77,6 +79,8 @@ class Asked:
     ----------
     learn : (n,) bool or None
         Tiles to learn from; None: all.
+    head : str
+        See :func:`widgetkit.session.concept_heads.head_kind`.
     """
 
     concepts: ConceptSet
@@ -89,6 +93,7 @@ class Asked:
     n_boot: int
     seed: int
     directions: Directions = "joint"
+    head: heads.HeadKind = "linear"
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -103,6 +108,7 @@ class Asked:
             "settings": repr(self.estimator),
             "how": self.how,
             "directions": self.directions,
+            "head": self.head,
             "most": self.most,
             "learn_from": learn,
             "n_boot": self.n_boot,
@@ -126,8 +132,10 @@ class _Learned:
     held: Mask
 
 
-def read(store: ActivationStore, asked: Asked, job: Job) -> ConceptReading:
-    """The answer.
+def read(
+    store: ActivationStore, asked: Asked, job: Job, model: Model | None = None
+) -> ConceptReading:
+    """The answer; ``model`` is run on from the layer where ``asked.head`` says so.
 
     Raises
     ------
@@ -169,7 +177,7 @@ def read(store: ActivationStore, asked: Asked, job: Job) -> ConceptReading:
         apart=concepts.apart,
     )
     job.progress(4, _STEPS)
-    relevance = _relevance(store, asked, X, found, identified.present, network, notes, job)
+    relevance = _relevance(store, asked, X, found, identified.present, network, notes, job, model)
     job.progress(5, _STEPS)
 
     judged, correct = _judged(judged, network, notes)
@@ -324,14 +332,13 @@ def _relevance(
     network: of_class.Network,
     notes: list[str],
     job: Job,
+    model: Model | None,
 ) -> Relevance | None:
-    """By the linear head of the layer; None, and a note, where there is none."""
-    head = store.head(asked.layer)
-    if head is None or network.predicted is None or len(head[1]) != len(network.classes):
-        notes.append(
-            f"The store holds no linear classifier on layer {asked.layer!r}, so what a concept counts for "
-            "the class is not known. Read a layer that the classifier sits on."
-        )
+    """By the linear head of the layer, else by the network; None, and a note, where there is neither."""
+    head = heads.head_of(
+        store, asked.layer, asked.head, network, notes, model=model, check=job.check
+    )
+    if head is None or network.predicted is None:
         return None
     reference: Array | None = None
     if asked.directions == "joint":

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from widgetkit.analysis._arrays import check_count, choice
 from widgetkit.concepts._base import ConceptEstimator
 from widgetkit.errors import TooFew
+from widgetkit.session import concept_heads as heads
 from widgetkit.session import concept_kept as kept
 from widgetkit.session import concept_learning as learning
 from widgetkit.session import query
@@ -111,9 +112,10 @@ class ReadingConcepts(Conceptual):
             if choice(how, ("projection", "removal"), "how") == "removal"
             else "projection"
         )
+        where = self._vectors() if layer is None else check_layer(self.store, layer)
         asked = learning.Asked(
             concepts,
-            self._vectors() if layer is None else check_layer(self.store, layer),
+            where,
             model,
             title,
             rule,
@@ -124,14 +126,17 @@ class ReadingConcepts(Conceptual):
             "estimator"
             if choice(directions, ("joint", "estimator"), "directions") == "estimator"
             else "joint",
+            heads.head_kind(self.store, where, self.model),
         )
-        store = self.store
+        store, network = self.store, self.model
         was_kept: list[ConceptReading] = []
 
         def work(job: Job) -> ConceptReading:
             found = kept.stored(store, asked.params)
+            if found is None and asked.head == "none":  # somebody with the network asked before
+                found = kept.stored(store, {**asked.params, "head": "network"})
             if found is None:
-                return learning.read(store, asked, job)
+                return learning.read(store, asked, job, network)
             was_kept.append(found.named_as(concepts))
             return was_kept[0]
 
