@@ -128,6 +128,16 @@ def test_volumes_are_stored_whole(tmp_path):
     )
 
 
+def test_the_rest_of_the_network_runs_before_an_image_was_given(cnn, tiles, tmp_path):
+    """Its size is known from the store's images; without a store the error says how to give one."""
+    store = extract(cnn, tiles, "layer2", out=tmp_path / "a.wk")
+    a = store.activations("layer2").astype(np.float32)
+    whole = ModelContext.for_store(cnn, store, device="cpu").head_from_layer(a)
+    np.testing.assert_allclose(whole, store.outputs, rtol=2e-3, atol=2e-3)
+    with pytest.raises(InvalidInput, match=r"logits\(images\) once, or pass images=.*for_store"):
+        ModelContext(cnn, device="cpu").head_from_layer(a, "layer2")
+
+
 @pytest.mark.parametrize("kind", ["grey", "rgba", "uint16", "float"])
 def test_tiles_of_every_kind(kind, cnn, tmp_path):
     grey = textures(5, (32, 32))

@@ -117,6 +117,7 @@ class ModelContext:
         self._arrangements: dict[tuple[str, tuple[int, ...]], Arrangement] = {}
         self._routes: dict[tuple[str, tuple[int, ...]], Route] = {}
         self._latest: tuple[int, ...] | None = None
+        self._first: Callable[[], np.ndarray] | None = None  # two images of the store
 
     @classmethod
     def for_store(
@@ -151,7 +152,10 @@ class ModelContext:
         options.setdefault("preprocess", store.manifest.preprocess or None)
         options.setdefault("class_names", store.class_names)
         options.setdefault("layer", store.default_layer)
-        return cls(model, **options)
+        context = cls(model, **options)
+        if store.image_shape is not None and len(store):
+            context._first = lambda: store.images(range(min(2, len(store))))
+        return context
 
     # -- what it is ----------------------------------------------------------------------
     @property
@@ -331,18 +335,21 @@ class ModelContext:
         Raises
         ------
         InvalidInput
-            ``images`` are needed and were not given, or no image was ever seen (then the size of
-            an empty one is not known either).
+            ``images`` are needed and were not given, or no image was ever seen and there is no store to
+            look at one in (then the size of an empty one is not known either).
         ChannelMismatch
             The activations have another shape than the layer.
         """
         name = self._named(layer)
         with self._running():
             if images is None and self._latest is None:
-                raise InvalidInput(
-                    "head_from_layer needs the size of an image: call forward_to_layer or logits "
-                    "first, or pass images=."
-                )
+                if self._first is None:
+                    raise InvalidInput(
+                        "head_from_layer needs the size of an image, and this context has seen none. Call "
+                        "logits(images) once, or pass images=, those the activations belong to. A "
+                        "context of ModelContext.for_store takes it from the store's images."
+                    )
+                self._see(self._first())
             arrangement = self._arrangement(name, images)
             values = np.asarray(activations)
             if values.shape[1:] != arrangement.shape:
