@@ -21,6 +21,8 @@ from benchmarks.concept_lesions import (
     Lesions,
     dense_of,
     head_of,
+    joint,
+    labels_of,
     learned,
     noted,
     read,
@@ -34,6 +36,7 @@ from widgetkit.concepts import (
     identify,
 )
 from widgetkit.concepts._base import ConceptEstimator
+from widgetkit.concepts.relevance import How
 from widgetkit.demos.lesion_network import PREPROCESS, LesionNet
 from widgetkit.demos.lesion_training import classify
 from widgetkit.simulate.liver_background import parenchyma
@@ -43,6 +46,7 @@ from widgetkit.simulate.liver_patterns import CONCEPTS, LABELLED_MOST, combinati
 
 #: Units with less than this share of the largest deviation hardly ever answer.
 VARIES = 0.05
+HOW: tuple[How, ...] = ("projection", "removal")
 
 
 def relevance(
@@ -56,31 +60,39 @@ def relevance(
     back = lesions["training"].X[:, 0].mean(axis=0)
     gap = 0.0
     causes = counterfactuals(net, lesions[TESTS[0]].made, 12 if quick else 90, 1 if quick else 2)
+    labels = labels_of(lesions["training"].made)
     for key in JUDGED:
         model = models[key]
-        for how in ("projection", "removal"):
-            for against, reference in (("0", None), ("mean of the training lesions", back)):
-                options: dict[str, Any] = {"how": how, "reference": reference}
-                row = {"estimator": key[0], "source": key[1], "how": how, "reference": against}
-                for test in TESTS:
-                    made, H = lesions[test].made, lesions[test].X[:, 0]
-                    logits = H @ head[0].T + head[1]
-                    predicted = logits.argmax(axis=1)
-                    found = read(model, lesions[test], AUGMENTED, exclude="none")
-                    one = concept_relevance(
-                        H, model.direction_, head, predicted, identified=found.present, **options
-                    )
-                    if how == "projection":
-                        total = one.relevance.sum(axis=1) + one.rest
-                        gap = max(gap, float(np.abs(total - logits.max(axis=1)).max()))
-                    of_class = made.class_concepts.to_numpy()[predicted]
-                    counted = np.clip(one.relevance, 0, None)
-                    right = predicted == made.labels
-                    for side, part in (("correct", right), ("misclassified", ~right)):
-                        total = counted[part].sum()
-                        row[f"{test}, {side}"] = float((counted * of_class)[part].sum() / total)
-                row |= agreement(causes, model.direction_, head, options)
-                rows.append(row)
+        along, without = joint(lesions["training"], labels[key[1]])
+        ways = (
+            ("its own", model.direction_, "0", None),
+            ("its own", model.direction_, "mean of the training lesions", back),
+            ("joint", along, "a lesion without concepts", without),
+        )
+        for (which, directions, against, reference), how in product(ways, HOW):
+            options: dict[str, Any] = {"how": how, "reference": reference}
+            row = {
+                "estimator": key[0], "source": key[1], "directions": which, "how": how, "reference": against,
+            }  # fmt: skip
+            for test in TESTS:
+                made, H = lesions[test].made, lesions[test].X[:, 0]
+                logits = H @ head[0].T + head[1]
+                predicted = logits.argmax(axis=1)
+                found = read(model, lesions[test], AUGMENTED, exclude="none")
+                one = concept_relevance(
+                    H, directions, head, predicted, identified=found.present, **options
+                )
+                if how == "projection":
+                    total = one.relevance.sum(axis=1) + one.rest
+                    gap = max(gap, float(np.abs(total - logits.max(axis=1)).max()))
+                of_class = made.class_concepts.to_numpy()[predicted]
+                counted = np.clip(one.relevance, 0, None)
+                right = predicted == made.labels
+                for side, part in (("correct", right), ("misclassified", ~right)):
+                    total = counted[part].sum()
+                    row[f"{test}, {side}"] = float((counted * of_class)[part].sum() / total)
+            row |= agreement(causes, directions, head, options)
+            rows.append(row)
     return {"additivity": gap, "table": rows, "pairs": len(causes["effect"])}
 
 
@@ -128,7 +140,10 @@ def counterfactuals(
 def agreement(
     causes: Mapping[str, np.ndarray], directions: np.ndarray, head: Any, options: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Relevance of the concepts that are there beside the fall of the logit without each."""
+    """Relevance of the concepts that are there beside the fall of the logit without each.
+
+    "slope" is that of what is said by what is true, "said to true" the ratio of their sums.
+    """
     one = concept_relevance(causes["H"], directions, head, identified=causes["shown"], **options)
     pair = np.arange(len(causes["effect"]))
     said, effect = one.relevance[pair, causes["concept"]], causes["effect"]
@@ -146,6 +161,8 @@ def agreement(
         "same first": float(first / max(tops, 1)),
         "same first by chance": chance / max(tops, 1),
         "lesions with several": tops,
+        "slope": float(np.polyfit(effect, said, 1)[0]),
+        "said to true": float(said.sum() / effect.sum()),
     }
 
 
@@ -175,10 +192,14 @@ def shortcut(net: LesionNet, lesions: dict[str, Lesions], quick: bool) -> dict[s
             means[-1] = concept_directions(
                 X[inside], own.made.marked[images][inside], how="mean", images=images[inside]
             )[0]
-        for which, vector in (
-            ("probe's weights", probe.direction_[-1]),
-            ("difference of means", means[-1]),
-        ):
+        along, without_any = joint(own, labels)
+        ways = {
+            "probe's weights": (probe.direction_, back),
+            "difference of means": (means, back),
+            "joint": (along, without_any),
+        }
+        for which, (directions, _) in ways.items():
+            vector = directions[-1]
             fall = float(vector @ head[0][METASTASIS])
             cosine = float(vector @ moved / np.linalg.norm(moved))
             alike.append(
@@ -199,13 +220,14 @@ def shortcut(net: LesionNet, lesions: dict[str, Lesions], quick: bool) -> dict[s
                 "others with the line": made.marked & (made.labels != METASTASIS),
                 "metastases without it": ~made.marked & (made.labels == METASTASIS),
             }
-            both = {"probe's weights": probe.direction_, "difference of means": means}
-            for (which, directions), (who, part) in product(both.items(), parts.items()):
+            for (which, (directions, reference)), (who, part) in product(
+                ways.items(), parts.items()
+            ):
                 mine = part & (predicted == METASTASIS)
                 if not mine.any():
                     continue
                 one = concept_relevance(
-                    H, directions, head, predicted, identified=found.present, reference=back
+                    H, directions, head, predicted, identified=found.present, reference=reference
                 )
                 seen = found.present[mine]
                 r = np.where(seen, one.relevance[mine], -np.inf)
@@ -303,9 +325,12 @@ def line_effect(
     moved = np.subtract(*np.split(H, 2)).mean(axis=0)
     labels = made.labels[: len(with_)]
     others = labels != METASTASIS
+    more = (with_ - without)[:, METASTASIS]
     found = {
         "n": len(with_),
-        "logit of metastasis": float((with_ - without)[:, METASTASIS].mean()),
+        "logit of metastasis": float(more.mean()),
+        "logit of metastasis, in metastases": float(more[~others].mean()),
+        "logit of metastasis, in others": float(more[others].mean()),
         "others called metastasis with it": float((with_.argmax(axis=1) == METASTASIS)[others].mean()),
         "others called metastasis without it": float(
             (without.argmax(axis=1) == METASTASIS)[others].mean()

@@ -19,6 +19,7 @@ from widgetkit.concepts import (
     identify,
 )
 from widgetkit.concepts._base import ConceptEstimator
+from widgetkit.concepts.directions import joint_effects
 from widgetkit.demos.lesion_network import PREPROCESS, LesionNet, load_weights, save_weights
 from widgetkit.demos.lesion_training import _varied
 from widgetkit.simulate.liver_patterns import CLASSES, CONCEPTS, LABELLED_MOST
@@ -139,6 +140,24 @@ def few_of(labels: np.ndarray, patients: np.ndarray, count: int, seed: int) -> n
     found = np.full(labels.shape, np.nan)
     found[rows] = labels[rows]
     return found
+
+
+def labels_of(training: simulate.LiverSimulation) -> dict[str, np.ndarray]:
+    """(n, 14) labels by what concepts are learned from."""
+    said = noted(training)
+    return {
+        "10 a concept, noted": few_of(said, training.patients, FEW, 0),
+        "all, noted": said,
+        "all, truth": training.concepts.astype(float),
+    }
+
+
+def joint(lesions: Lesions, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Joint directions of the concepts, and activations without any, from the labelled lesions."""
+    X, images = lesions.rows()
+    y = labels[images]
+    use = (~np.isnan(y)).any(axis=1)
+    return joint_effects(X[use], y[use] == 1, ~np.isnan(y[use]), images[use])
 
 
 def learned(

@@ -127,11 +127,11 @@ def detection(found: pd.DataFrame) -> list[str]:
 
 def relevance(found: dict[str, Any]) -> list[str]:
     lines = ["", f"### Relevance (sum and rest less logit: at most {found['additivity']:.1e}; {found['pairs']} causes)", ""]  # fmt: skip
-    lines += head("directions", "how", "falls back to", "of the class's concepts, %: correct", "misclassified", "without shortcut: correct", "misclassified", "rank correlation with the cause", "same sign, %", "same concept first, %", "by chance")  # fmt: skip
+    lines += head("learned by", "directions", "how", "falls back to", "of the class's concepts, %: correct", "misclassified", "without shortcut: correct", "misclassified", "rank correlation with the cause", "same sign, %", "same concept first, %", "by chance", "slope", "said to true")  # fmt: skip
     for one in found["table"]:
         shares = [percent(one[f"{test}, {side}"]) for test in TESTS for side in ("correct", "misclassified")]  # fmt: skip
         lines.append(
-            row(f"{one['estimator']}, {one['source']}", one["how"], one["reference"], *shares, f"{one['rank correlation']:.2f}", percent(one["same sign"]), f"{percent(one['same first'])} of {one['lesions with several']}", percent(one["same first by chance"]))
+            row(f"{one['estimator']}, {one['source']}", one["directions"], one["how"], one["reference"], *shares, f"{one['rank correlation']:.2f}", percent(one["same sign"]), f"{percent(one['same first'])} of {one['lesions with several']}", percent(one["same first by chance"]), f"{one['slope']:.2f}", f"{one['said to true']:.2f}")
         )  # fmt: skip
     return lines
 

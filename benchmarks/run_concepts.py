@@ -25,13 +25,12 @@ from benchmarks.concept_lesions import (
     AUGMENTED,
     AUGMENTED_RODEO,
     ESTIMATORS,
-    FEW,
     JUDGED,
     TESTS,
     Lesions,
     dense_of,
-    few_of,
     head_of,
+    labels_of,
     learned,
     network,
     noted,
@@ -79,12 +78,7 @@ def identification(
 ) -> tuple[list[pd.DataFrame], dict[tuple[str, str], ConceptEstimator]]:
     """Every estimator from every set of labels on both test sets, with controls; and the models."""
     training = by["network"]["training"].made
-    said = noted(training)
-    labels = {
-        "10 a concept, noted": few_of(said, training.patients, FEW, 0),
-        "all, noted": said,
-        "all, truth": training.concepts.astype(float),
-    }
+    labels = labels_of(training)
     allowed = {"class_concepts": training.class_concepts}
     tables, models = [], {}
     for source, y in labels.items():
@@ -215,13 +209,11 @@ def run(folder: Path, quick: bool, seeds: int) -> dict[str, Any]:
         other = network(seed, training, folder, quick)
         lesions = by["network"] if seed == 0 else all_of(dense_of(other))
         own: dict[tuple[str, str], ConceptEstimator] = {}
-        said = noted(training)
-        few = few_of(said, training.patients, FEW, 0)
+        labels = labels_of(training)
         for key in JUDGED:
-            y = few if key[1].startswith("10") else said
             own[key] = (
                 models[key] if seed == 0
-                else learned(ESTIMATORS[key[0]](), lesions["training"], y, AUGMENTED)
+                else learned(ESTIMATORS[key[0]](), lesions["training"], labels[key[1]], AUGMENTED)
             )  # fmt: skip
         weight, bias = head_of(other)
         for test in TESTS:
