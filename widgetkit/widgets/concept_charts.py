@@ -21,6 +21,8 @@ OTHER = colour(1)
 CONCEPTS_MOST = 40
 #: Height of a concept's two bars, of one bar, and of what is around; px.
 PAIR, BAR, AROUND = 34, 24, 78
+#: Rows that a chart of a case has room for at least: most have as many, and are then changed in place.
+CASE_LEAST = 4
 #: Word beside the name of a concept that contradicts: the pattern of its bar alone may be missed.
 CONTRADICTS = "contradicts"
 LEGEND = {
@@ -114,11 +116,12 @@ def concepts(table: pd.DataFrame, contradicting: Sequence[bool], chosen: str, wh
                 **shared,
             )
         )
-        if compared:
-            traces.append(
-                _bar(rest, at + shift, "rest", x, f"{column} rest", marker={"color": REST},
-                     showlegend=False, **shared)
-            )  # fmt: skip
+        # there while nothing is compared as well, so that the chart is changed in place
+        others = np.where(compared, rest, np.nan)
+        traces.append(
+            _bar(others, at + shift, "rest", x, f"{column} rest", marker={"color": REST},
+                 showlegend=False, **shared)
+        )  # fmt: skip
     traces += _legend_of(what, compared, any(marked))
     layout = charts.layout(
         xaxis=charts.axis(
@@ -127,7 +130,7 @@ def concepts(table: pd.DataFrame, contradicting: Sequence[bool], chosen: str, wh
         ),
         yaxis=axis_of(names, marked=marked),
         legend=LEGEND, barmode="overlay",
-        height=AROUND + 22 + (PAIR if compared else BAR) * max(1, len(names)),
+        height=AROUND + 22 + PAIR * max(1, len(names)),
     )  # fmt: skip
     if counted:
         layout["xaxis2"] = charts.axis(
@@ -246,6 +249,7 @@ def case(table: pd.DataFrame) -> Chart:
             range=[1.05 * min(0.0, float(values.min(initial=0.0))), 1.6 * reach],  # room for the numbers
         ),
         annotations=numbers,
-        yaxis=axis_of([str(v) for v in table["concept"]], marked=list(against)),
-        height=AROUND + BAR * max(1, len(values)),
+        yaxis=axis_of([str(v) for v in table["concept"]], marked=list(against))
+        | {"range": [max(CASE_LEAST, len(values)) - 0.5, -0.5]},
+        height=AROUND + BAR * max(CASE_LEAST, len(values)),
     )  # fmt: skip
