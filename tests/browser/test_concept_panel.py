@@ -63,7 +63,7 @@ class ConceptPage:
     def until_bars(self, wanted: list[float]) -> None:
         """Until the bars of the selection have these lengths."""
         self.page.wait_for_function(
-            f"w => {{ const x = Array.from({_PLOT}.data[0].x);"
+            f"w => {{ const x = Array.from({_PLOT}?.data?.[0].x || []);"
             " return x.length === w.length && x.every((v, i) => Math.abs(v - w[i]) < 1e-4) }",
             arg=wanted,
             timeout=PATIENCE_MS,
@@ -153,7 +153,8 @@ def test_a_lasso_changes_the_bars_and_a_click_selects(shown: ConceptPage, shots:
     assert shown.page.evaluate(BARS) != before
     # the intervals come a moment later, in the same chart
     shown.page.wait_for_function(
-        f"() => Array.from({_PLOT}.data[0].error_x.array).some(v => v > 0)", timeout=PATIENCE_MS
+        f"() => Array.from({_PLOT}?.data?.[0].error_x?.array || []).some(v => v > 0)",
+        timeout=PATIENCE_MS,
     )
     shown.notebook.screenshot(shots / "concepts-selection.png")
     name = shown.notebook.value("panel.parts['concepts'].frame['concept'].iloc[0]")
@@ -196,7 +197,7 @@ def test_units_trust_and_report(shown: ConceptPage, shots: Path) -> None:
     shown.ask("Units", 1)
     shown.panel.get_by_label("Concept").select_option("enhancing rim")
     shown.page.wait_for_function(
-        f"() => {_PLOT}.data.length === 7 && {_PLOT}.layout.annotations[0].text.includes('unit')",
+        f"() => ({_PLOT}?.layout.annotations || []).filter(a => a.text.includes('unit')).length === 3",
         timeout=PATIENCE_MS,
     )
     shown.notebook.screenshot(shots / "concepts-units.png")
@@ -205,9 +206,10 @@ def test_units_trust_and_report(shown: ConceptPage, shots: Path) -> None:
     shown.until_says(f"Of 120 labelled tiles, {wrong} misclassified, none of them learned from.")
     shown.notebook.screenshot(shots / "concepts-trust.png")
     shown.ask("Report", 1)
+    shown.panel.get_by_label("Measure").wait_for()
     shown.panel.get_by_label("Measure").select_option("sensitivity")
     shown.page.wait_for_function(
-        f"() => {_PLOT}.layout.xaxis.title.text.includes('sensitivity')", timeout=PATIENCE_MS
+        f"() => {_PLOT}?.layout.xaxis?.title?.text?.includes('sensitivity')", timeout=PATIENCE_MS
     )
     shown.notebook.screenshot(shots / "concepts-report.png")
 
