@@ -51,6 +51,7 @@ def interval(value: Any, low: Any, high: Any, hue: str = charts.INK) -> dict[str
     middle, least, most = (np.asarray(v, float) for v in (value, low, high))
     known = np.isfinite(middle) & np.isfinite(least) & np.isfinite(most)
     return {
+        "visible": bool(known.any()),  # bars of no length would be drawn as ticks
         "type": "data", "symmetric": False, "thickness": 1.2, "width": 3, "color": hue,
         "array": charts.array(np.where(known, np.maximum(most - middle, 0), 0)),
         "arrayminus": charts.array(np.where(known, np.maximum(middle - least, 0), 0)),
