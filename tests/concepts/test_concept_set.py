@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,7 @@ def test_regions() -> None:
         ({"labels": np.zeros((4, 3))}, ChannelMismatch, "shape"),
         ({"names": ("rim", "rim")}, InvalidInput, "named once"),
         ({"names": ("rim", "a\nb")}, InvalidInput, "printable"),
+        ({"names": ("rim", "(all)")}, InvalidInput, "stands for all"),
         ({"names": (), "labels": np.zeros((4, 0))}, InvalidInput, "1 to"),
         ({"apart": (("rim", "scarr"),)}, UnknownName, "'scar'"),
         ({"apart": (("rim", "rim"),)}, InvalidInput, "pairs of two"),
@@ -150,6 +152,28 @@ def test_what_is_wrong_is_refused(change: dict, error: type[Exception], said: st
     ConceptSet(**fine)  # type: ignore[arg-type]
     with pytest.raises(error, match=said):
         ConceptSet(**{**fine, **change})  # type: ignore[arg-type]
+
+
+def test_columns_of_any_kind_of_zero_one_and_nothing() -> None:
+    wanted = [[1], [0], [-1], [1]]
+    for column in (
+        pd.array([True, False, pd.NA, True], "boolean"),
+        pd.array([1, 0, pd.NA, 1], "Int8"),
+        pd.Categorical([1, 0, None, 1]),
+        np.array([np.True_, 0.0, None, 1], object),
+        np.array([1.0, 0.0, np.nan, 1.0], np.float32),
+    ):
+        made = ConceptSet.from_table(pd.DataFrame({"rim": column}), ["rim"])
+        assert made.labels.tolist() == wanted
+    for column, said in (
+        ([1, "x", 0, 1], "'x' for concept 'rim' in row 1"),
+        ([None, 1, 0, "1"], "'1' for concept 'rim' in row 3"),
+        ([1, 0, (1,), 0], "row 2"),
+        ([1, 0, 1j, "a"], "1j for concept 'rim' in row 2"),
+    ):
+        frame = pd.DataFrame({"rim": pd.Series(column, dtype=object)})
+        with pytest.raises(InvalidInput, match=re.escape(said)):
+            ConceptSet.from_table(frame, ["rim"])
 
 
 def test_unknown_columns_and_concepts_are_named() -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import widgetkit as wk
-from tests.session.readings import concept_store, concepts_of
+from tests.session.readings import NAMES, concept_store, concepts_of
 from widgetkit import concepts as room
 from widgetkit.concepts import ConceptSet
 from widgetkit.errors import InvalidInput, TooFew, UnknownLayer, UnknownName
@@ -123,6 +123,42 @@ def test_all_learned_from_are_judged_without_their_patient(kept: ActivationStore
     again = reading_of(session_of(kept), learn_from=np.arange(180))
     assert any("All labelled tiles are learned from" in said for said in again.notes)
     np.testing.assert_array_equal(again.identified.scores, found.identified.scores)
+
+
+def test_a_set_that_does_not_say_whose_the_tiles_are_is_read_by_the_patients_of_the_store(
+    kept: ActivationStore,
+) -> None:
+    session, other = session_of(kept), wk.Session(kept)
+    labels = session.concepts.labels == 1
+    other.set_concepts(
+        ConceptSet.from_examples(
+            len(kept),
+            {name: labels[:, f] for f, name in enumerate(NAMES)},
+            without={name: ~labels[:, f] for f, name in enumerate(NAMES)},
+            class_concepts=session.concepts.class_concepts,
+            classes=session.concepts.classes,
+        )
+    )
+    assert other.concepts is not None and other.concepts.patients is None
+    found, plain = reading_of(session), reading_of(other)
+    np.testing.assert_array_equal(plain.identified.scores, found.identified.scores)
+    pd.testing.assert_frame_equal(plain.report, found.report)
+    assert any("patients are those of the store" in said for said in plain.notes)
+    assert not any("patients are those of the store" in said for said in found.notes)
+    again = wk.Session(kept)
+    again.set_concepts(other.concepts)
+    assert again.concept_reading is not None and again.concept_reading.notes == plain.notes
+
+
+def test_labels_dealt_out_anew_are_not_told_on_other_patients(kept: ActivationStore) -> None:
+    rows = []
+    for seed in range(8):
+        found = reading_of(session_of(kept), learn_from=TRAINING, seed=seed, n_boot=0)
+        auc = found.report[found.report["measure"] == "AUC"].set_index("concept")
+        rows.append(auc.loc[list(NAMES), "permuted"])
+    drawn = np.array(rows)
+    # a vector learned from noise tells planted concepts, or their opposite, by luck: 0.02 and 0.98
+    assert abs(drawn.mean() - 0.5) < 0.06 and drawn.std() < 0.12
 
 
 def test_a_patient_learned_from_is_not_judged(kept: ActivationStore) -> None:
@@ -422,7 +458,7 @@ DAMAGES: list[Callable[[dict, dict], object]] = [
     lambda p, a: a.pop("set labels"),
     lambda p, a: a.pop("correct"),
     lambda p, a: a.update(probabilities=a["probabilities"][:, :2]),
-    lambda p, a: p.update(version=2),
+    lambda p, a: p.update(version=1),
     lambda p, a: p.update(layer="nowhere"),
     lambda p, a: p.update(layer=3),
     lambda p, a: p.update(classes=[1, 2, 3]),

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from widgetkit.analysis._columns import codes
-from widgetkit.concepts._labels import concept_number, rows_of
+from widgetkit.concepts._labels import ALL, NOT_ALL, concept_number, rows_of
 from widgetkit.concepts.region import Region
 from widgetkit.errors import ChannelMismatch, InvalidInput
 
@@ -34,6 +34,8 @@ def check_name(name: object, what: str = "concept") -> str:
         raise InvalidInput(
             f"The name of a {what} is a text of 1 to {MAX_NAME} printable characters; got {name!r:.60}."
         )
+    if name == ALL and what == "concept":
+        raise InvalidInput(NOT_ALL)
     return name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from widgetkit.errors import ChannelMismatch, InvalidInput, TooFew, UnknownName,
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
+
+#: What stands for all concepts together in the table of a report, and so is no name of one.
+ALL = "(all)"
+NOT_ALL = f"{ALL!r} stands for all concepts together in a report: give the concept another name."
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,8 @@ def names_of(names: Sequence[Any] | None, count: int) -> tuple[str, ...]:
     if len(set(found)) < len(found):
         twice = next(name for name in found if found.count(name) > 1)
         raise InvalidInput(f"The concept {twice!r} is named twice.")
+    if ALL in found:
+        raise InvalidInput(NOT_ALL)
     return found
 
 
@@ -121,18 +128,15 @@ def _zero_or_one(values: npt.NDArray[Any], names: tuple[str, ...]) -> tuple[Mask
         return values.copy(), np.ones(values.shape, np.bool_)
     if values.dtype.kind in "iuf":
         known = ~np.isnan(values)
-    else:
+        present = known & (values == 1)
+        wrong = known & ~present & (values != 0)
+    else:  # values of any kinds, which cannot be sorted or compared as a whole
         import pandas as pd
 
         known = ~pd.isna(values)
-    present = np.zeros(values.shape, np.bool_)
-    wrong = np.zeros(values.shape, np.bool_)
-    for one in np.unique(values[known].astype(object)) if known.any() else []:
-        here = known & (values == one)
-        if not isinstance(one, (str, bytes)) and one in (0, 1):
-            present[here] = one == 1
-        else:
-            wrong |= here
+        kinds = np.array([_kind(one) for one in values[known].tolist()], np.int8)
+        present, wrong = np.zeros(values.shape, np.bool_), np.zeros(values.shape, np.bool_)
+        present[known], wrong[known] = kinds == 1, kinds < 0
     if wrong.any():
         row, f = (int(at) for at in np.argwhere(wrong)[0])
         raise InvalidInput(
@@ -140,6 +144,13 @@ def _zero_or_one(values: npt.NDArray[Any], names: tuple[str, ...]) -> tuple[Mask
             "(1), not there (0) or not labelled (NaN)."
         )
     return present, known
+
+
+def _kind(value: Any) -> int:
+    """1 or 0 where the value is that number or says the same, else -1."""
+    if not isinstance(value, (Number, np.bool_)) or value not in (0, 1):
+        return -1
+    return int(value == 1)
 
 
 def _shown(value: Any) -> str:

@@ -50,7 +50,8 @@ class ConceptSet:
     labels : (n, F) int8, read-only
         1 the tile shows the concept, 0 it does not, -1 nobody looked.
     patients : (n,) int32, read-only, or None
-        A number for each tile's patient, and never who it is. None: each tile its own.
+        A number for each tile's patient, and never who it is. None: each tile its own; a session reads the
+        concepts with the patients of its store, where that has a column ``patient``.
     classes : (K,) tuple of str
     class_concepts : (K, F) bool, read-only, or None
         Which classes show which concept. What no class shows, such as a scanner's line, is a column of

@@ -14,16 +14,13 @@ from widgetkit.analysis._columns import Codes
 from widgetkit.analysis._hooks import Cancel, Progress, checkpoint
 from widgetkit.analysis.resampling import Counts, Units, check_level, interval, resample, units_of
 from widgetkit.concepts._base import ConceptEstimator, HeldOut, Training, checked_folds
-from widgetkit.concepts._labels import Array, Examples, Mask, concept_number
+from widgetkit.concepts._labels import ALL, Array, Examples, Mask, concept_number
 from widgetkit.concepts._measures import MEASURES, Measures, decisions
 from widgetkit.concepts.folds import divide
 from widgetkit.errors import ChannelMismatch, InvalidInput, UnknownName, near
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: What stands for all concepts together in the table.
-ALL = "(all)"
 
 #: Controls in the order of the columns.
 CONTROLS = ("permuted", "random_weights", "pixels")

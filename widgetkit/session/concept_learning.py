@@ -23,7 +23,7 @@ from widgetkit.errors import InvalidInput, TooFew, UnknownName, near
 from widgetkit.session import concept_classes as of_class
 from widgetkit.session import concept_heads as heads
 from widgetkit.session.concept_reading import ConceptReading, labels_read
-from widgetkit.session.concept_sides import sides, some
+from widgetkit.session.concept_sides import sides, some, with_patients
 
 if TYPE_CHECKING:
     from widgetkit.concepts.relevance import How
@@ -144,8 +144,9 @@ def read(
     InvalidInput
         All labelled tiles that are not learned from are of patients that are.
     """
-    concepts = asked.concepts
     notes: list[str] = []
+    concepts = with_patients(asked.concepts, store, notes)
+    asked = replace(asked, concepts=concepts)
     labels, taken = labels_read(concepts)
     X = store.embeddings(asked.layer)
     rows, learned, judged = sides(concepts, labels, asked.learn, asked.seed, notes)
@@ -318,8 +319,10 @@ def _permuted(
     scores = np.concatenate(
         [model.score(X[at[start : start + _CHUNK]]) for start in range(0, len(at), _CHUNK)]
     )
+    # against labels that are dealt out as well: vectors learned from noise tell true ones by luck
+    theirs = own.take(np.random.default_rng([asked.seed, 3]).permutation(len(at)))
     with np.errstate(invalid="ignore"):
-        return scores, scores > model.thresholds_, own
+        return scores, scores > model.thresholds_, theirs
 
 
 # -- what it counts, and how well --------------------------------------------------------

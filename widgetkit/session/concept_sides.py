@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from widgetkit.concepts import ConceptSet
 from widgetkit.errors import InvalidInput, TooFew
+from widgetkit.session.conceptual import patients_of
+
+if TYPE_CHECKING:
+    from widgetkit.store import ActivationStore
 
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.intp]
 
 #: Tiles that are learned from at the most; labelled ones go before the others.
 LEARN_MOST = 50_000
+
+
+def with_patients(concepts: ConceptSet, store: ActivationStore, notes: list[str]) -> ConceptSet:
+    """With the patients of the store where the set does not say whose the tiles are; ``notes`` gets that."""
+    patients = patients_of(store) if concepts.patients is None else None
+    if patients is None:
+        return concepts
+    notes.append("The concepts do not say whose the tiles are: patients are those of the store.")
+    return replace(concepts, patients=patients)
 
 
 def sides(
