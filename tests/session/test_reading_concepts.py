@@ -25,6 +25,7 @@ from widgetkit.session.concept_reading import ConceptReading
 from widgetkit.session.concept_words import renamed
 from widgetkit.store import ActivationStore
 
+Make = Callable[..., ActivationStore]
 TRAINING = "split == 'training'"
 
 
@@ -148,6 +149,15 @@ def test_a_set_that_does_not_say_whose_the_tiles_are_is_read_by_the_patients_of_
     again = wk.Session(kept)
     again.set_concepts(other.concepts)
     assert again.concept_reading is not None and again.concept_reading.notes == plain.notes
+
+
+def test_where_nobody_knows_the_patients_the_reading_says_so(make: Make) -> None:
+    session = wk.Session(make(labels=False))
+    session.save_as_concept("rim", np.arange(0, 60, 2))
+    for learn_from in (None, np.arange(60), np.arange(30)):
+        found = reading_of(session, learn_from=learn_from)
+        assert any("patients are not known" in said for said in found.notes)
+        assert not any("without its patient" in said for said in found.notes)
 
 
 def test_labels_dealt_out_anew_are_not_told_on_other_patients(kept: ActivationStore) -> None:

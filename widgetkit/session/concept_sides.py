@@ -72,14 +72,18 @@ def sides(
     learned[rows] = True
     learned &= known
     rest = known & ~learn
-    if wanted is None or not rest.any():
-        if wanted is not None:
-            notes.append("All labelled tiles are learned from: each is judged without its patient.")
-        return rows, learned, learned
     if concepts.patients is None:
         notes.append(
             "The patients are not known: tiles of one may be learned from and judged at once."
         )
+    if wanted is None or not rest.any():
+        if wanted is not None:
+            whose = "patient" if concepts.patients is not None else "fold"
+            notes.append(
+                f"All labelled tiles are learned from: each is judged without its {whose}."
+            )
+        return rows, learned, learned
+    if concepts.patients is None:
         return rows, learned, rest
     both = rest & np.isin(concepts.patients, np.unique(concepts.patients[rows]))
     if both.any():
