@@ -35,6 +35,9 @@ def test_share_of_the_concepts_that_the_class_shows() -> None:
     loose = table.copy()
     loose["rim"] = False  # shown by no class: it speaks neither for nor against
     assert_allclose(consistency_score(present, loose, predicted), [1, 1 / 2, 0, 0])
+    # ... unless it is known to be none's
+    against = consistency_score(present, loose, predicted, strangers="against")
+    assert_allclose(against, [1, 1 / 3, 0, 0])
 
 
 def test_from_what_an_estimator_identified() -> None:

@@ -56,7 +56,9 @@ def hand_made(
         "truth": np.where(correct, predicted, 1 - predicted),
         "correct": correct,
         "judged": judged,
-        "consistency": concepts.consistency_score(present, shown, predicted, names=NAMES),
+        "consistency": concepts.consistency_score(
+            present, shown, predicted, names=NAMES, strangers="against"
+        ),
         "report": concepts.concept_report(
             concepts.ProbeConcepts(), X, made.Y, made.patients, names=NAMES, n_boot=20
         ).table,

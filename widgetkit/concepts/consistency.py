@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from widgetkit.analysis._arrays import check_count, check_seed
+from widgetkit.analysis._arrays import check_count, check_seed, choice
 from widgetkit.analysis._columns import Codes
 from widgetkit.analysis.resampling import (
     Counts,
@@ -46,6 +46,7 @@ def consistency_score(
     names: Sequence[str] | None = None,
     classes: Sequence[Any] | None = None,
     empty: float = 0.0,
+    strangers: Literal["ignore", "against"] = "ignore",
 ) -> Array:
     """Share of the identified concepts that the predicted class shows.
 
@@ -54,7 +55,6 @@ def consistency_score(
     identified : Identified, or (m, F) bool
         Identify with ``exclude="none"``: what was left out because it contradicts cannot tell of it.
     class_concepts : (classes, F) of 0 and 1, or a table with concepts as columns
-        Concepts that no class shows do not count, on either side.
     predicted : (m,)
         Class of each image, by number or name.
     weights : (m, F) float, optional
@@ -63,6 +63,9 @@ def consistency_score(
         Of concepts and classes.
     empty : float
         For images in which no concept was identified: nothing supports the prediction.
+    strangers : "ignore" or "against"
+        Concepts that no class shows do not count, on either side: nobody said whose they are. Or they count
+        against every class: it is known that they are none's, as a scanner's line is.
 
     Returns
     -------
@@ -88,7 +91,10 @@ def consistency_score(
     if present.shape[1] != len(names):
         raise ChannelMismatch(f"{present.shape[1]} concepts identified, {len(names)} names.")
     of_class = known.shown[known.numbers(predicted, len(present))]
-    mass = np.where(present & known.shown.any(axis=0), 1.0, 0.0)
+    counts = known.shown.any(axis=0) | (
+        choice(strangers, ("ignore", "against"), "strangers") == "against"
+    )
+    mass = np.where(present & counts, 1.0, 0.0)
     if weights is not None:
         given = np.asarray(weights, np.float64)
         if given.shape != mass.shape or not (given[present] >= 0).all():

@@ -185,7 +185,7 @@ def read(
     consistency = None
     if shown is not None and network.predicted is not None:
         consistency = room.consistency_score(
-            identified, shown, network.predicted, classes=network.classes
+            identified, shown, network.predicted, classes=network.classes, strangers="against"
         )
     at = np.flatnonzero(judged)
     patients = None if concepts.patients is None else concepts.patients[at].astype(np.intp)
