@@ -19,7 +19,7 @@ from tests.session.readings import NAMES, concept_store, concepts_of
 from widgetkit import concepts as room
 from widgetkit.concepts import ConceptSet
 from widgetkit.errors import InvalidInput, TooFew, UnknownLayer, UnknownName
-from widgetkit.session import concept_learning, concept_sides
+from widgetkit.session import concept_controls, concept_learning, concept_sides
 from widgetkit.session.concept_kept import KIND
 from widgetkit.session.concept_reading import ConceptReading
 from widgetkit.session.concept_words import renamed
@@ -273,11 +273,56 @@ def test_behind_a_deeper_head_the_network_is_run_on(tmp_path: Path) -> None:
     seen = np.flatnonzero(found.identified.present[:, 0])
     k = found.predicted[seen]
     np.testing.assert_allclose(relevance.relevance[seen, 0], (whole - less)[seen, k], atol=1e-4)
+    # what pixels give away is said beside it: dark pictures need no network
+    (row,) = found.report.query("concept == 'dark' and measure == 'AUC'").to_dict("records")
+    assert row["pixels"] == 1 and 0.2 < row["permuted"] < 0.8
     # a session without the network finds it
     alone = wk.Session(store, layer="dense")
     alone.set_concepts(session.concepts)
     again = reading_of(alone, how="removal", directions="estimator")
     np.testing.assert_allclose(again.relevance.relevance, relevance.relevance)
+
+
+def test_pictures_that_are_too_many_are_no_control(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concept_controls, "PIXELS_MOST", 20)
+    images = np.random.default_rng(0).integers(0, 256, (24, 9, 20), dtype=np.uint8)
+    images[::2] //= 2
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(180, 6)).eval()
+    store = wk.extract(
+        net, wk.tiles.from_array(images), ["0"], out=tmp_path / "d.wk", device="cpu", progress=False
+    )
+    even = np.arange(24) % 2 == 0
+    session = wk.Session(store)
+    session.set_concepts(ConceptSet.from_examples(24, {"even": even}, without={"even": ~even}))
+    found = reading_of(session)
+    assert "pixels" not in found.report.columns
+    assert any("24 pictures would have to be read" in said for said in found.notes)
+    monkeypatch.setattr(concept_controls, "PIXELS_MOST", 5000)
+    again = reading_of(session, seed=1)  # of 9 x 20 pixels: means of 1 x 2
+    assert again.report.query("measure == 'AUC'")["pixels"].gt(0.9).all()
+
+
+def test_a_tile_without_a_label_is_scored_without_its_patient(tmp_path: Path) -> None:
+    """Activations that tell the patient and nothing else: nothing can be read of another patient."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(20), 6)
+    shows = (rng.random(20) < 0.5)[patients]
+    store = concept_store(tmp_path / "p.wk", n=120)
+    codes = rng.normal(size=(20, 12))[patients].astype(np.float32)
+    labels = np.where(np.arange(120) % 3 == 0, -1, shows)[:, None].astype(np.int8)
+    session = wk.Session(store)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(type(store), "embeddings", lambda self, layer: codes)
+    try:
+        session.set_concepts(ConceptSet(("by patient",), labels, patients))
+        found = reading_of(session, layer="dense")
+    finally:
+        monkey.undo()
+    unknown = labels[:, 0] < 0
+    right = found.identified.present[unknown, 0] == shows[unknown]
+    assert right.mean() < 0.8  # a model that has seen their patients says all of them right
 
 
 def test_without_head_labels_or_predictions(tmp_path: Path) -> None:

@@ -291,12 +291,15 @@ def test_the_report_lists_struggles_first(panel: ConceptPanel) -> None:
     assert reading is not None
     (figure,) = figures_of(panel)
     marks = figure.data[0]
-    assert (np.diff(marks.x) >= -1e-6).all() and len(marks.x) == 14
-    assert [t.meta for t in figure.data[1:]] == ["control permuted"]
+    # worst first, those that pixels tell as well before the others
+    hard = len([text for text in figure.layout.yaxis.ticktext if "(struggles)" in text])
+    assert all((np.diff(part) >= -1e-6).all() for part in (marks.x[:hard], marks.x[hard:]))
+    assert len(marks.x) == 14
+    assert [t.meta for t in figure.data[1:]] == ["control permuted", "control pixels"]
     # a concept that is read no better than chance comes first, and says so
     table = reading.report.copy()
     bad = (table["concept"] == "washout") & (table["measure"] == "AUC")
-    table.loc[bad, ["value", "low", "high"]] = [0.55, 0.4, 0.7]
+    table.loc[bad, ["value", "low", "high"]] = [0.45, 0.4, 0.7]
     part.show(replace(reading, report=table))
     (figure,) = figures_of(panel)
     assert figure.layout.yaxis.ticktext[0] == "washout (struggles)"

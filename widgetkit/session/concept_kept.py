@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: Kind of derived result.
 KIND = "concept reading"
-VERSION = 2
+VERSION = 3
 #: Rows of one kept table.
 _MOST_ROWS = 1_000_000
 _TABLES = ("report", "quality", "units", "detection")

@@ -21,6 +21,7 @@ from widgetkit.concepts.identify import choose
 from widgetkit.concepts.report import report_of
 from widgetkit.errors import InvalidInput, TooFew, UnknownName, near
 from widgetkit.session import concept_classes as of_class
+from widgetkit.session import concept_controls as controls
 from widgetkit.session import concept_heads as heads
 from widgetkit.session.concept_reading import ConceptReading, labels_read
 from widgetkit.session.concept_sides import sides, some, with_patients
@@ -120,7 +121,7 @@ class Asked:
 class _Learned:
     """Scores of all tiles, those of tiles learned from by models that have not seen their patient.
 
-    ``held`` (n,) says of which tiles that holds; ``fold`` is of the rows of ``data``.
+    ``held`` (n,) says of which tiles that holds; ``data`` is of ``rows``, and ``fold`` of its rows.
     """
 
     model: ConceptEstimator
@@ -128,6 +129,7 @@ class _Learned:
     above: Mask
     notes: tuple[str, ...]
     data: Training
+    rows: Rows
     fold: npt.NDArray[np.intp]
     held: Mask
 
@@ -197,7 +199,7 @@ def read(
         own,
         patients,
         notes=found.notes,
-        controls={"permuted": _permuted(asked, X, found, at, own, job)},
+        controls=_controls(store, asked, X, found, at, own, notes, job),
         n_boot=asked.n_boot,
         seed=asked.seed,
     )
@@ -285,44 +287,44 @@ def _learn(
         scores[start : start + _CHUNK] = model.score(X[start : start + _CHUNK])
     with np.errstate(invalid="ignore"):
         above: Mask = scores > model.thresholds_
-    mine = learned[rows]
-    at = rows[mine]
-    scores[at], above[at] = held.scores[mine], held.present[mine]
+    scores[rows], above[rows] = held.scores, held.present  # tiles without a label, too
     job.progress(3, _STEPS)
     notes = tuple(
         " ".join(filter(None, (own, other)))
         for own, other in zip(model.notes_, held.notes, strict=True)
     )
-    return _Learned(model, scores, above, notes, data, fold, learned)
+    return _Learned(model, scores, above, notes, data, rows, fold, learned)
 
 
-def _permuted(
-    asked: Asked, X: npt.NDArray[np.float32], found: _Learned, at: Rows, own: Examples, job: Job
-) -> tuple[Array, Mask, Examples]:
-    """Scores by the same estimator of labels dealt out anew: what is read where there is nothing.
-
-    Of the tiles learned from where those are judged, else of the judged ones ``at``.
-    """
-    data = found.data
-    order = np.random.default_rng([asked.seed, 1]).permutation(len(data.X))
-    dealt = replace(data, labels=data.labels.take(order))
-    model = asked.estimator._fresh()
+def _controls(
+    store: ActivationStore,
+    asked: Asked,
+    X: npt.NDArray[np.float32],
+    found: _Learned,
+    at: Rows,
+    own: Examples,
+    notes: list[str],
+    job: Job,
+) -> dict[str, controls.Control]:
+    """Of the judged tiles ``at``: labels dealt out anew, and the pixels."""
+    fold = found.fold if found.held[at].all() else None
 
     def cancel() -> bool:
         return job.cancelled
 
-    if found.held[at].all():
-        held = model._held_out(dealt, found.fold, None, cancel)
-        return held.scores, held.present, dealt.labels
-    values, names = dealt.labels.values(), own.names
-    model.fit(dealt.X, values, groups=dealt.groups, names=names, cancel=cancel)
-    scores = np.concatenate(
-        [model.score(X[at[start : start + _CHUNK]]) for start in range(0, len(at), _CHUNK)]
+    made = {
+        "permuted": controls.permuted(
+            asked.estimator, X, found.data, fold, at, own, asked.seed, cancel
+        )
+    }
+    seen, why = controls.pixels(
+        store, asked.estimator, found.rows, found.data, fold, at, own, asked.seed, cancel
     )
-    # against labels that are dealt out as well: vectors learned from noise tell true ones by luck
-    theirs = own.take(np.random.default_rng([asked.seed, 3]).permutation(len(at)))
-    with np.errstate(invalid="ignore"):
-        return scores, scores > model.thresholds_, theirs
+    if seen is not None:
+        made["pixels"] = seen
+    if why:
+        notes.append(why)
+    return made
 
 
 # -- what it counts, and how well --------------------------------------------------------

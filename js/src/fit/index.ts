@@ -4,10 +4,16 @@
 import { node, perFrame } from "../shared/dom.ts";
 import type { RenderProps } from "../shared/model.ts";
 
-/** A chart that keeps its width after so many askings is left alone. */
-const ASKINGS = 6;
-/** plotly resizes 100 ms after it was asked, and drops it when it is being changed just then. */
+/** A chart that keeps its width after so many askings (a minute) is left alone. */
+const ASKINGS = 36;
+/** plotly resizes 100 ms after it was asked, and drops it when it is being drawn or changed just then. */
 const AGAIN_MS = 250;
+const AGAIN_MOST_MS = 2000;
+
+/** Time from one asking to the next. */
+function pause(times: number): number {
+  return Math.min(AGAIN_MS * 2 ** Math.max(0, times - 3), AGAIN_MOST_MS);
+}
 
 function render({ el }: RenderProps): () => void {
   const abort = new AbortController();
@@ -18,7 +24,7 @@ function render({ el }: RenderProps): () => void {
 
   const fit = perFrame(() => {
     let wrong = false;
-    let waits = false;
+    let waits = Infinity;
     const now = performance.now();
     for (const chart of panel?.querySelectorAll(".js-plotly-plot") ?? []) {
       const drawn = chart.querySelector(".main-svg")?.clientWidth;
@@ -28,14 +34,14 @@ function render({ el }: RenderProps): () => void {
       const before = asked.get(chart);
       const times = before?.widths === widths ? before.times : 0;
       if (times >= ASKINGS) continue;
-      waits = true;
-      if (before && times && now - before.at < AGAIN_MS) continue;
+      waits = Math.min(waits, pause(times + 1));
+      if (before && times && now - before.at < pause(times)) continue;
       asked.set(chart, { widths, times: times + 1, at: now });
       wrong = true;
     }
     if (wrong) window.dispatchEvent(new Event("resize"));
     window.clearTimeout(later);
-    if (waits) later = window.setTimeout(fit, AGAIN_MS + 10);
+    if (waits < Infinity) later = window.setTimeout(fit, waits + 10);
   }, abort.signal);
 
   const drawings = new MutationObserver(fit);
