@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from widgetkit import concepts as room
 from widgetkit.concepts import ConceptSet
+from widgetkit.errors import InvalidInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,9 +107,14 @@ def with_classes(
         shown[k] = (count > 0) & ((own == 1).sum(axis=0) >= SHARE * np.maximum(count, 1))
     note = (
         f"Nobody said which class shows which concept: taken to be so where at least {SHARE:.0%} of a class's "
-        "labelled tiles show it."
+        "labelled tiles that are learned from show it. Where these are judged as well, consistency and "
+        "contradictions look better than they are."
     )
-    return concepts.with_class_concepts(shown, network.classes), shown, [note]
+    try:
+        return concepts.with_class_concepts(shown, network.classes), shown, [note]
+    except InvalidInput as problem:  # the store's class names are not ours to mend
+        unknown = "What contradicts a class is not known: the names of the network's classes cannot be used."
+        return concepts, None, [f"{unknown} {problem}"]
 
 
 def about_errors(
