@@ -245,24 +245,6 @@ def test_the_panel_exposes_the_shortcut(shown: ConceptPage, shots: Path) -> None
     shown.notebook.screenshot(shots / "concepts-shortcut.png")
 
 
-def test_charts_follow_after_their_cell_was_run_again(shown: ConceptPage) -> None:
-    """plotly's listeners of the old output would fail, and keep the new one from being told."""
-    shown.page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-InputPrompt").click()
-    for _ in range(2):
-        shown.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-cell')")
-        shown.notebook.wait_idle()
-        shown.charted()
-    shown.notebook.python("session.select([3, 17, 40, 41])")
-    shown.until_says("4 selected tiles against the other 266.")
-    shown.until_bars(shown.relevance())
-    shown.ask("Report", 1)
-    shown.panel.get_by_label("Measure").wait_for()
-    shown.ask("Concepts", 1)
-    shown.notebook.python("session.select([5, 6, 7])")
-    shown.until_says("3 selected tiles against the other 267.")
-    shown.until_bars(shown.relevance())
-
-
 def test_a_hostile_name_is_text(shown: ConceptPage, shots: Path) -> None:
     shown.notebook.python("session.select([3, 17, 40, 41])")
     shown.panel.get_by_placeholder("name of a concept").fill(HOSTILE)

@@ -448,7 +448,7 @@ def test_without_images_the_rest_runs_alone_where_it_can(
         found["drop"], concept_importance(context, store, factors, **options)["drop"], atol=1e-5
     )
     fresh = ModelContext.for_store(context.model, bare)
-    with pytest.raises(InvalidInput, match="call forward_to_layer or logits first"):
+    with pytest.raises(InvalidInput, match="has seen none"):
         concept_importance(fresh, bare, own, **options)
 
 

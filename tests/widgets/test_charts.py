@@ -100,12 +100,3 @@ def test_the_first_message_of_a_chart_already_forbids_sending(
     assert gestures.synced(figure)["config"] == charts.CONFIG
     assert isinstance(figure, go.FigureWidget)
     figure.close()
-
-
-def test_listeners_of_a_place_end_with_it() -> None:
-    """plotly's module is wrapped once, and one that looks otherwise is left alone; a browser test sees it work."""
-    shown = charts.figure_widget([], {})._esm
-    assert shown.count("widgetkitEnding as default") == 1
-    (name,) = re.findall(r"const own = ([\w$]+)\(\);", shown)
-    assert f"{name}=()=>" in shown.replace(" ", "")
-    assert charts._ending_listeners("export default {}") == "export default {}"

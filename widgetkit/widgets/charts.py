@@ -6,14 +6,12 @@ is set after construction may come too late (ours is in its first message); int6
 cross as JSON (32-bit only); and it keeps only the state it was constructed with when a page is reloaded
 (:func:`settle` renews it).
 
-A fifth: plotly's front-end keeps listening for a chart that is gone from the page (its cell was run again, or it
-was taken out and put back), fails at the next change, and so keeps the chart that is there from being told.
-Ours ends those listeners with their place.
+A fifth is left to the views: a chart that was taken off the page and put back no longer follows, for the
+listeners of its old place fail and keep the new ones from being called. Make such a chart anew.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import cache
@@ -87,7 +85,6 @@ def _figure_class() -> Any:
     import traitlets
 
     class PrivateFigure(go.FigureWidget):  # type: ignore[misc]
-        _esm = _ending_listeners(go.FigureWidget._esm)
         _config = traitlets.Dict(CONFIG).tag(**go.FigureWidget._config.metadata)
 
         @traitlets.validate("_config")
@@ -95,55 +92,6 @@ def _figure_class() -> Any:
             return dict(CONFIG)
 
     return PrivateFigure
-
-
-#: plotly's module makes ``{initialize, render}`` anew for each chart; listeners of a place are those that ``render`` adds.
-_ENDING = """
-const widgetkitEnding = () => {
-  const own = NAME();
-  let model = null;
-  let added = null;
-  const told = (real) => new Proxy(real, {
-    get(target, key) {
-      const value = target[key];
-      if (key !== "on") return typeof value === "function" ? value.bind(target) : value;
-      return (name, callback) => {
-        if (added) added.push([name, callback]);
-        return target.on(name, callback);
-      };
-    },
-  });
-  return {
-    initialize(context) {
-      model = context.model;
-      return own.initialize({ ...context, model: told(model) });
-    },
-    render(context) {
-      const mine = (added = []);
-      const end = own.render(context);
-      added = null;
-      return () => {
-        for (const [name, callback] of mine) model.off(name, callback);
-        end?.();
-      };
-    },
-  };
-};
-"""
-_EXPORT = re.compile(r"export ?\{[^}]*?([\w$]+) as default[^}]*\};?")
-
-
-def _ending_listeners(module: Any) -> str:
-    """plotly's module with its default export wrapped; as it is where it looks otherwise than we know it."""
-    text = str(module)
-    found = [one for one in _EXPORT.finditer(text) if "FigureView" in one[0]]
-    if len(found) != 1:
-        return text
-    (export,) = found
-    ours = _ENDING.replace("NAME", export[1]) + export[0].replace(
-        f"{export[1]} as default", "widgetkitEnding as default"
-    )
-    return text[: export.start()] + ours + text[export.end() :]
 
 
 class Fit(anywidget.AnyWidget):
