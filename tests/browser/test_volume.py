@@ -512,7 +512,9 @@ def test_a_brush_selects_alike_and_undo_takes_it_back(vp: VolumePage) -> None:
     vp.page.keyboard.press("Control+Shift+z")
     vp.notebook.wait_value("session.selection.count", chosen)
     vp.page.keyboard.press("k")  # what was brushed is the place of a concept
-    vp.view.root.get_by_text("saved as concept 1").wait_for()  # at once: the next map says something else
+    vp.view.root.get_by_text(
+        "saved as concept 1"
+    ).wait_for()  # at once: the next map says something else
     vp.notebook.wait_value("session.concepts and list(session.concepts.regions['concept 1'])", [3])
     vp.page.keyboard.press("Control+z")
     vp.notebook.wait_value("session.concepts", None)
