@@ -7,16 +7,11 @@ is of no use for patients.
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
-import numpy as np
-
-from widgetkit.errors import InvalidInput
+from widgetkit.demos.weights_file import load_state, save_state
 from widgetkit.extraction._torch import nn, torch
 from widgetkit.extraction.preprocess import Preprocess
 
@@ -91,14 +86,7 @@ class LesionNet(nn.Module):
 
 def save_weights(net: LesionNet, path: str | os.PathLike[str]) -> None:
     """Write the weights as ``.npz`` of float16; equal weights give equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
-        for name, value in net.state_dict().items():
-            stream = io.BytesIO()
-            np.lib.format.write_array(stream, value.cpu().numpy().astype("<f2"), allow_pickle=False)
-            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.external_attr = 0o644 << 16
-            out.writestr(member, stream.getvalue())
+    save_state(net.state_dict(), path, "<f2")
 
 
 def load_weights(path: str | os.PathLike[str]) -> LesionNet:
@@ -110,22 +98,5 @@ def load_weights(path: str | os.PathLike[str]) -> LesionNet:
         The file does not hold these weights.
     """
     net = LesionNet().eval()
-    name = Path(path).name
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            state = {key: _tensor(file, key, value) for key, value in net.state_dict().items()}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InvalidInput(
-            f"{name!r} does not hold the weights of the lesion classifier: {error}."
-        ) from error
-    net.load_state_dict(state)
+    net.load_state_dict(load_state(net.state_dict(), path, "<f2", "the lesion classifier"))
     return net
-
-
-def _tensor(file: np.lib.npyio.NpzFile, key: str, like: torch.Tensor) -> torch.Tensor:
-    values = file[key]
-    if values.shape != tuple(like.shape) or values.dtype != np.float16:
-        raise ValueError(f"{key} is {values.shape}, {values.dtype}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{key} holds NaN or infinity")
-    return torch.from_numpy(values.astype(np.float32))

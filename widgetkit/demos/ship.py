@@ -27,7 +27,7 @@ LUNG_ARCHIVES: dict[Literal[2, 3], str] = {2: "lung.zip", 3: "lung-volumes.zip"}
 #: More than the shipped store holds unpacked (8 MB), and few enough bytes to do no harm.
 MOST_BYTES, MOST_FILES = 64 * 2**20, 1000
 #: ZIP keeps local times; this one makes equal stores equal archives.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
+EPOCH = (1980, 1, 1, 0, 0, 0)
 _FILE = 0o644 << 16
 
 
@@ -142,7 +142,7 @@ def pack(store: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
         for path in sorted(store.rglob("*")):
             if path.is_file() and path.name != "lock":
-                member = zipfile.ZipInfo(path.relative_to(store).as_posix(), _EPOCH)
+                member = zipfile.ZipInfo(path.relative_to(store).as_posix(), EPOCH)
                 member.compress_type = zipfile.ZIP_DEFLATED
                 member.external_attr = _FILE
                 out.writestr(member, path.read_bytes())

@@ -8,18 +8,13 @@ linear layer, so that class maps, removal of a concept and the like have closed 
 
 from __future__ import annotations
 
-import io
 import os
-import zipfile
-from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from widgetkit.demos.efficientnet import EfficientNetLite0
 from widgetkit.demos.labelled import CLASSES
-from widgetkit.errors import InvalidInput
+from widgetkit.demos.weights_file import load_state, save_state
 
 #: Blocks of EfficientNet-Lite0 that are kept, and the channels that the last of them gives.
 BLOCKS, INSIDE = 8, 80
@@ -52,16 +47,7 @@ class TissueNet(nn.Module):
 
 def save_weights(net: TissueNet, path: str | os.PathLike[str]) -> None:
     """Write the weights as ``.npz``; equal weights give equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as out:
-        for name, value in net.state_dict().items():
-            if name.endswith("num_batches_tracked"):
-                continue
-            stream = io.BytesIO()
-            np.lib.format.write_array(stream, value.numpy(), allow_pickle=False)
-            member = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            member.external_attr = 0o644 << 16
-            out.writestr(member, stream.getvalue())
+    save_state(net.state_dict(), path, "<f4")
 
 
 def load_weights(path: str | os.PathLike[str]) -> TissueNet:
@@ -73,24 +59,5 @@ def load_weights(path: str | os.PathLike[str]) -> TissueNet:
         The file does not hold these weights.
     """
     net = TissueNet().eval()
-    wanted = net.state_dict()
-    name = Path(path).name
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            state = {
-                key: value if key.endswith("num_batches_tracked") else _tensor(file, key, value)
-                for key, value in wanted.items()
-            }
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InvalidInput(
-            f"{name!r} does not hold the weights of the tile classifier: {error}."
-        ) from error
-    net.load_state_dict(state)
+    net.load_state_dict(load_state(net.state_dict(), path, "<f4", "the tile classifier"))
     return net
-
-
-def _tensor(file: np.lib.npyio.NpzFile, key: str, like: Tensor) -> Tensor:
-    values = file[key]
-    if values.shape != tuple(like.shape) or values.dtype != np.float32:
-        raise ValueError(f"{key} is {values.shape}, {values.dtype}")
-    return torch.from_numpy(values)
